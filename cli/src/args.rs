@@ -1,0 +1,248 @@
+//! The command line: each flag with its short line for `-h` and its reason for `--help`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Voice and video calls for networks that others give up on.
+#[derive(Debug, Parser)]
+#[command(name = "undertone", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// More log lines on stderr: -v what happens, -vv each decision.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Results go to stdout, logs to stderr.\n\
+    Exit codes: 0 ok, 2 usage, 3 authentication, 4 unreachable, 5 media, 6 device, 7 quality gate.";
+
+/// What undertone can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Join a room and talk.
+    Call(Box<CallArgs>),
+    /// Run the SFU: rooms, browser page, signalling, media.
+    Serve(ServeArgs),
+    /// Print a room link with a token for one participant.
+    Token(TokenArgs),
+    /// Run the real engine over an emulated network in virtual time.
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Hold a real call of three through an emulated weak link, and leave a report to open.
+    Demo(DemoArgs),
+    /// List microphones and speakers.
+    Devices,
+}
+
+/// `undertone call`.
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// The room's link, as `undertone serve` or `undertone token` prints it.
+    pub room_url: String,
+    /// What to say: a WAV file (played in a loop), `tone`, `silence`, or `device` (the microphone).
+    #[arg(long = "in", value_name = "FILE|tone|silence|device", default_value = default_source())]
+    pub input: String,
+    /// Where what is heard and seen goes: a folder, or `device` (the speaker). Default: the speaker where
+    /// the build has devices, else nowhere.
+    #[arg(long, value_name = "DIR|device")]
+    pub out: Option<String>,
+    /// Send video: a test pattern, or a y4m file played in a loop.
+    #[arg(long, value_name = "pattern|FILE.y4m")]
+    pub video: Option<String>,
+    /// Leave after this many seconds. Default: stay until interrupted.
+    #[arg(long, value_name = "N")]
+    pub secs: Option<u64>,
+    /// The name that others see.
+    #[arg(long, default_value = "undertone")]
+    pub name: String,
+    /// Trust this certificate (PEM) of a server that has none from a public authority.
+    #[arg(long, value_name = "FILE.pem")]
+    pub trust: Option<PathBuf>,
+    /// Send media by way of this address, as `undertone demo` does to put a weak link in between.
+    #[arg(long, value_name = "ADDR:PORT", hide = true)]
+    pub via: Option<SocketAddr>,
+    /// Results as NDJSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Fail with exit code 7 if the estimated MOS (E-model) of what was heard is lower.
+    #[arg(long, value_name = "MOS")]
+    pub min_mos: Option<f64>,
+    /// Fail with exit code 7 if a larger share of packets, in percent, was lost for good.
+    #[arg(long, value_name = "PERCENT")]
+    pub max_loss: Option<f64>,
+}
+
+const fn default_source() -> &'static str {
+    if cfg!(feature = "device") { "device" } else { "tone" }
+}
+
+/// `undertone serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where HTTP and WebSocket listen.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7880")]
+    pub http: SocketAddr,
+    /// Where media arrives: one UDP port for everybody.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7881")]
+    pub media: SocketAddr,
+    /// The media address that participants are told, where it is not the one bound (NAT, container).
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub public: Vec<SocketAddr>,
+    /// Secret that signs tokens. Without it the server is open to everybody who reaches it.
+    #[arg(long, value_name = "SECRET", env = "UNDERTONE_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// TLS certificate chain (PEM). Browsers give the microphone only to https or localhost.
+    #[arg(long, value_name = "FILE.pem", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// TLS private key (PEM).
+    #[arg(long, value_name = "FILE.pem", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Results as NDJSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `undertone token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The server's base address.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7880")]
+    pub url: String,
+    /// The room to admit to.
+    #[arg(long)]
+    pub room: String,
+    /// The name of the participant.
+    #[arg(long)]
+    pub name: String,
+    /// The secret of the server.
+    #[arg(long, value_name = "SECRET", env = "UNDERTONE_KEY", hide_env_values = true)]
+    pub key: String,
+    /// Valid for so many minutes from now.
+    #[arg(long, default_value_t = 60)]
+    pub minutes: u64,
+}
+
+/// `undertone lab`.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// A whole call: two ends, or three through the SFU.
+    Call(Box<LabCallArgs>),
+}
+
+/// Who carries the media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Topology {
+    /// Two participants, directly.
+    P2p,
+    /// Three participants through the SFU; the link is each one's to the SFU.
+    Sfu,
+}
+
+/// `undertone lab call`.
+///
+/// An impairment is one value for both directions, or `up:` and `down:` values: `--loss up:5,down:20`.
+/// With p2p the link is b's, so `down` is what a sends to b.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Call")]
+pub struct LabCallArgs {
+    /// What a says (WAV, in a loop from when the call is up).
+    #[arg(long, value_name = "A.wav")]
+    pub speech: PathBuf,
+    /// What b says. Default: the same.
+    #[arg(long, value_name = "B.wav")]
+    pub speech_back: Option<PathBuf>,
+    /// Length of the call.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub secs: u64,
+    /// Who carries the media.
+    #[arg(long, value_enum, default_value = "p2p")]
+    pub topology: Topology,
+    /// Send video from a: a test pattern, or a y4m file in a loop.
+    #[arg(long, value_name = "pattern|FILE.y4m")]
+    pub video: Option<String>,
+    /// Replays a run exactly.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Writes sent.wav, received.wav, received.y4m, wire.pcapng, stats.ndjson and report.html here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The result as one line of JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// The emulated network.
+    #[command(flatten, next_help_heading = "Network")]
+    pub network: NetworkArgs,
+    /// Fail with exit code 7 if the E-model MOS of what b heard is lower.
+    #[arg(long, value_name = "MOS", help_heading = "Quality gates")]
+    pub min_mos: Option<f64>,
+    /// Fail with exit code 7 if a larger share of packets, in percent, was lost for good.
+    #[arg(long, value_name = "PERCENT", help_heading = "Quality gates")]
+    pub max_loss: Option<f64>,
+}
+
+/// The emulated network, as text; `lab::network` reads it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NetworkArgs {
+    /// One-way delay.
+    #[arg(long, value_name = "MS", default_value = "20")]
+    pub delay: String,
+    /// Delay added to each packet: uniform from 0 to this, without reordering.
+    #[arg(long, value_name = "MS", default_value = "0")]
+    pub jitter: String,
+    /// Packets lost, in percent.
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub loss: String,
+    /// Mean length of a run of losses, in packets.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub burst: String,
+    /// All is lost for BADMS after each GOODMS.
+    #[arg(long, value_name = "GOODMS/BADMS", conflicts_with = "loss")]
+    pub outage: Option<String>,
+    /// Bottleneck rate; counts IP and UDP headers. Default: no limit.
+    #[arg(long, value_name = "KBPS")]
+    pub rate: Option<String>,
+    /// Length of the drop-tail queue before the bottleneck.
+    #[arg(long, value_name = "MS", default_value = "300")]
+    pub queue: String,
+    /// Bottleneck from a trace in mahimahi's format (a line: the ms at which 1504 bytes may leave).
+    #[arg(long, value_name = "FILE", conflicts_with = "rate")]
+    pub trace: Option<PathBuf>,
+    /// The trace of the other direction (up). Default: the same.
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    pub trace_up: Option<PathBuf>,
+    /// The bottleneck's rate from a moment on: `2000@0,400@20,2000@40`.
+    #[arg(long, value_name = "KBPS@SECS,…", conflicts_with = "trace")]
+    pub steps: Option<String>,
+    /// Changes anything at a moment: `10:loss=40,delay=80`. May be repeated.
+    #[arg(long, value_name = "SECS:KEY=VALUE,…")]
+    pub at: Vec<String>,
+}
+
+/// `undertone demo`: what `make call` runs.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Length of the call.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub secs: u64,
+    /// What the participants say, one WAV each; the first two are enough.
+    #[arg(long, value_name = "FILE.wav", num_args = 1..)]
+    pub speech: Vec<PathBuf>,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR", default_value = "out/call")]
+    pub out: PathBuf,
+    /// Replays the losses of a run.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// No weak link: what loopback alone does.
+    #[arg(long)]
+    pub clean: bool,
+    /// The weak link between each participant and the SFU.
+    #[command(flatten, next_help_heading = "Network")]
+    pub network: NetworkArgs,
+    /// The result as one line of JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,159 @@
+//! How speech is packed for the path of the moment.
+//!
+//! Why: on a weak link the headers cost more than the speech. IPv4, UDP, RTP and the SRTP tag are 56 bytes,
+//! which at 50 packets a second is 22 kbit/s before anyone has spoken; at 60 ms a packet it is 7.
+//! So the packet time is the first thing to give, the coded rate the second.
+//!
+//! One pure function from what is known of the path to the plan, each plan with its reason. The hysteresis
+//! around it lives in [`Planner`], so that a plan never flaps between two packet times.
+
+use std::time::Duration;
+use undertone_media::{Bitrate, DataSize, Timestamp};
+
+/// What is known of the path when a plan is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// What all audio packets together may cost on the wire, headers included.
+    pub budget: Bitrate,
+    /// Bytes that one packet costs beside its payload: IP, UDP, RTP, extensions, SRTP tag.
+    pub overhead: DataSize,
+    /// Share of packets that the receiver missed lately, in percent.
+    pub loss_percent: u8,
+}
+
+/// How to send speech from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Speech in one packet: 20, 40 or 60 ms.
+    pub packet: Duration,
+    /// Rate of the codec alone.
+    pub bitrate: Bitrate,
+    /// Why this and nothing else.
+    pub reason: Reason,
+}
+
+/// Why a plan is what it is; shown in the statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The path carries full quality at the lowest delay.
+    Ample,
+    /// The budget does not carry 20 ms packets at a rate worth having: fewer, longer packets.
+    HeadersTooDear,
+    /// Even the longest packets leave little for speech: the codec takes what is left.
+    Scarce,
+}
+
+impl Reason {
+    /// A word for a person who reads the statistics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Ample => "ample",
+            Reason::HeadersTooDear => "headers too dear",
+            Reason::Scarce => "scarce",
+        }
+    }
+}
+
+/// Wideband speech gains nothing that PESQ or a listener would notice above this.
+pub const FULL_RATE: Bitrate = Bitrate::from_bps(25_000);
+/// Opus has no wideband mode worth hearing below this.
+const LEAST_RATE: Bitrate = Bitrate::from_bps(6_000);
+/// Packet times, shortest first, each with the coded rate below which the next longer one sounds better.
+const LADDER: [(Duration, Bitrate); 3] = [
+    (Duration::from_millis(20), Bitrate::from_bps(16_000)),
+    (Duration::from_millis(40), Bitrate::from_bps(12_000)),
+    (Duration::from_millis(60), LEAST_RATE),
+];
+
+/// Chooses packet time and coded rate for a path.
+pub fn plan(path: &Path) -> Plan {
+    for (packet, least) in LADDER {
+        let headers = path.overhead.per(packet);
+        let bitrate = path.budget.saturating_sub(headers).min(FULL_RATE);
+        if bitrate >= least {
+            let reason = if packet == LADDER[0].0 { Reason::Ample } else { Reason::HeadersTooDear };
+            return Plan { packet, bitrate, reason };
+        }
+    }
+    Plan { packet: LADDER[2].0, bitrate: LEAST_RATE, reason: Reason::Scarce }
+}
+
+/// Keeps a plan until there is good reason for another.
+///
+/// A worse path is answered at once: every packet that is too many fills a queue. A better one must have
+/// lasted, since estimates overshoot.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    current: Plan,
+    better_since: Option<Timestamp>,
+}
+
+/// How long a path must look better before speech is packed for it.
+const BETTER_FOR: Duration = Duration::from_secs(2);
+
+impl Planner {
+    /// Begins with the plan for `path`.
+    pub fn new(path: &Path) -> Planner {
+        Planner { current: plan(path), better_since: None }
+    }
+
+    /// The plan in force.
+    pub fn current(&self) -> Plan {
+        self.current
+    }
+
+    /// Reconsiders; returns the plan now in force.
+    pub fn update(&mut self, now: Timestamp, path: &Path) -> Plan {
+        let wanted = plan(path);
+        if wanted.packet >= self.current.packet {
+            // A longer packet, or the same with another rate: both are safe to take at once.
+            self.current = wanted;
+            self.better_since = None;
+        } else {
+            let since = *self.better_since.get_or_insert(now);
+            if now.since(since) >= BETTER_FOR {
+                self.current = wanted;
+                self.better_since = None;
+            } else {
+                let headers = path.overhead.per(self.current.packet);
+                let rate = path.budget.saturating_sub(headers).min(FULL_RATE).max(LEAST_RATE);
+                self.current.bitrate = rate;
+            }
+        }
+        self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(kbps: u64) -> Path {
+        Path { budget: Bitrate::from_kbps(kbps), overhead: DataSize::from_bytes(56), loss_percent: 0 }
+    }
+
+    #[test]
+    fn a_plan_never_costs_more_than_its_budget() {
+        for kbps in 14..200 {
+            let plan = plan(&path(kbps));
+            let cost = plan.bitrate + DataSize::from_bytes(56).per(plan.packet);
+            assert!(cost <= Bitrate::from_kbps(kbps), "{kbps} kbit/s: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn headers_give_way_before_speech_does() {
+        assert_eq!(plan(&path(60)).packet, Duration::from_millis(20));
+        assert_eq!(plan(&path(30)).packet, Duration::from_millis(40));
+        assert_eq!(plan(&path(18)).packet, Duration::from_millis(60));
+        assert_eq!(plan(&path(10)).reason, Reason::Scarce);
+    }
+
+    #[test]
+    fn worse_is_answered_at_once_and_better_only_when_it_lasts() {
+        let mut planner = Planner::new(&path(100));
+        assert_eq!(planner.update(Timestamp::from_millis(20), &path(20)).packet, Duration::from_millis(60));
+        assert_eq!(planner.update(Timestamp::from_millis(40), &path(100)).packet, Duration::from_millis(60));
+        assert_eq!(planner.update(Timestamp::from_millis(2_050), &path(100)).packet, Duration::from_millis(20));
+    }
+}
