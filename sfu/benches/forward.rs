@@ -1,0 +1,3 @@
+//! What one forwarded packet costs.
+
+fn main() {}
