@@ -1,1 +1,25 @@
+//! Samples and pictures to coded frames and back, and the signal processing around them.
+//!
+//! Invariant: codec never decides and never waits. It reads no clock, holds no queue, and knows nothing of
+//! packets, loss or time: `jitter` says what to play, `engine` says at which rate, and a call here turns
+//! exactly the samples it is given. After `new`, nothing here allocates but the output that the caller owns.
+//!
+//! Speech is 16 kHz mono throughout ([`SAMPLE_RATE`]); pictures are I420.
+//! Not here: RTP payload formats (`transport::payload`), when to stretch or conceal (`jitter`), which
+//! protection to send (`engine::adapt`).
 
+pub mod echo;
+mod error;
+pub mod h264;
+pub mod level;
+pub mod opus;
+pub mod pattern;
+pub mod resample;
+pub mod stretch;
+pub mod y4m;
+
+pub use error::CodecError;
+
+/// Samples a second of all speech in this crate: wideband, the rate at which the enhancement networks of
+/// the decoder (LACE, deep PLC) work.
+pub const SAMPLE_RATE: u32 = 16_000;

@@ -1,0 +1,166 @@
+//! Speech made a little shorter or longer without changing its pitch, and joined without a click.
+//!
+//! Why: a jitter buffer follows the network by playing slightly faster or slower. WSOLA (waveform similarity
+//! overlap-add) takes out, or repeats, one whole pitch period where the waveform matches itself, and
+//! crossfades over the seam. Unvoiced sounds and onsets match nothing and are left alone; silence may be cut
+//! anywhere.
+//!
+//! ```text
+//! block   ──────╮ A · · · │ B ╭──────      A and B are alike, one period apart
+//! faster  ──────╮ A fades to B ╭──────     what lies between is gone
+//! slower  ──────╮ A · · · │ B fades to A │ · · · B ╭──────
+//! ```
+//!
+//! Not here: when to stretch (`jitter`).
+
+use crate::CodecError;
+
+/// Which way to stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Take a pitch period out: play faster, the delay shrinks.
+    Faster,
+    /// Put a pitch period in: play slower, the delay grows.
+    Slower,
+}
+
+/// Normalised correlation, in thousandths, above which two pieces of speech are one waveform.
+const ALIKE_PERMILLE: i64 = 850;
+
+/// A shorter period is preferred to the best one if it is nearly as good: two periods match as well as one.
+const NEARLY_PERMILLE: i64 = 30;
+
+/// Correlation above which it pays to align two pieces that must be joined anyway.
+const ALIGNED_PERMILLE: i64 = 500;
+
+/// Below this root mean square, about −50 dBov, nobody hears a seam.
+const QUIET_RMS: u64 = 100;
+
+/// Stretches speech by one pitch period a call.
+#[derive(Clone, Debug)]
+pub struct Stretcher {
+    shortest: usize,
+    longest: usize,
+    overlap: usize,
+    seam: Vec<i16>,
+    likeness: Vec<i64>,
+}
+
+impl Stretcher {
+    /// Prepares for a sample rate: pitch periods of 2.5 ms (400 Hz) to 15 ms (66 Hz) are looked for.
+    ///
+    /// # Errors
+    /// `ApiMisuse` if the rate is not within 8–48 kHz.
+    pub fn new(sample_rate: u32) -> Result<Stretcher, CodecError> {
+        if !(8_000..=48_000).contains(&sample_rate) {
+            return Err(CodecError::ApiMisuse("speech is stretched at 8 to 48 kHz"));
+        }
+        let ms = sample_rate as usize / 1000;
+        let (shortest, longest) = (ms * 5 / 2, ms * 15);
+        Ok(Stretcher {
+            shortest,
+            longest,
+            overlap: ms * 5,
+            seam: Vec::with_capacity(longest),
+            likeness: Vec::with_capacity(longest + 1),
+        })
+    }
+
+    /// Takes one pitch period out of `pcm`, or puts one in. Its first and last samples stay, so that it still
+    /// joins its neighbours. Returns the samples added (positive) or removed (negative); 0 if it was left
+    /// alone because nothing in it matches, or because it is too short: 7.5 ms allow the shortest period,
+    /// 20 ms all, and 30 ms find deep voices more surely.
+    pub fn stretch(&mut self, pcm: &mut Vec<i16>, change: Change) -> isize {
+        let Some(period) = self.period(pcm) else { return 0 };
+        let overlap = self.overlap_for(period, pcm.len());
+        let a = (pcm.len() - period - overlap) / 2;
+        let b = a + period;
+        self.seam.clear();
+        let (from, to) = match change {
+            Change::Faster => (a, b),
+            Change::Slower => (b, a),
+        };
+        self.seam.extend((0..overlap).map(|i| fade(pcm[from + i], pcm[to + i], i, overlap)));
+        // Everything up to `from`, the seam, then everything after what the seam turned into.
+        match change {
+            Change::Faster => {
+                pcm.splice(a..b + overlap, self.seam.iter().copied());
+                -(period as isize)
+            }
+            Change::Slower => {
+                self.seam.extend_from_slice(&pcm[a + overlap..b + overlap]);
+                pcm.splice(b..b + overlap, self.seam.iter().copied());
+                period as isize
+            }
+        }
+    }
+
+    /// Joins `next` to a waveform that ended elsewhere, such as real speech after concealment. `tail` is how
+    /// that waveform would have gone on. At most `reach` samples of `next` are dropped so that both are in
+    /// phase; `tail` then fades into what is left. Returns the samples dropped.
+    pub fn join(&mut self, tail: &[i16], next: &mut Vec<i16>, reach: usize) -> usize {
+        let overlap = tail.len().min(next.len()).min(self.overlap);
+        let tail = &tail[..overlap];
+        let reach = reach.min(next.len() - overlap);
+        let best = (0..=reach)
+            .map(|skip| (likeness(tail, &next[skip..skip + overlap]), skip))
+            .max_by_key(|&(likeness, skip)| (likeness, std::cmp::Reverse(skip)));
+        let skip = best.filter(|&(likeness, _)| likeness >= ALIGNED_PERMILLE).map_or(0, |(_, skip)| skip);
+        next.drain(..skip);
+        for (i, (sample, &old)) in next.iter_mut().zip(tail).enumerate() {
+            *sample = fade(old, *sample, i, overlap);
+        }
+        skip
+    }
+
+    /// One period of overlap where the block has room for it, but never less than 5 ms unless the period is.
+    fn overlap_for(&self, period: usize, length: usize) -> usize {
+        period.min(length - period)
+    }
+
+    /// The distance at which the block resembles itself, if it does well enough to be cut there.
+    fn period(&mut self, pcm: &[i16]) -> Option<usize> {
+        let longest = self.longest.min(pcm.len().saturating_sub(self.overlap));
+        if longest < self.shortest {
+            return None;
+        }
+        self.likeness.clear();
+        for period in self.shortest..=longest {
+            let overlap = self.overlap_for(period, pcm.len());
+            let a = (pcm.len() - period - overlap) / 2;
+            let b = a + period;
+            self.likeness.push(likeness(&pcm[a..a + overlap], &pcm[b..b + overlap]));
+        }
+        let best = *self.likeness.iter().max()?;
+        if best < ALIKE_PERMILLE {
+            // Noise and silence match nowhere, and need not where they are too quiet to be heard.
+            return (rms(pcm) < QUIET_RMS).then_some(longest);
+        }
+        let is_peak = |i: usize| {
+            let here = self.likeness[i];
+            let before = i.checked_sub(1).map_or(i64::MIN, |j| self.likeness[j]);
+            let after = self.likeness.get(i + 1).copied().unwrap_or(i64::MIN);
+            here >= best - NEARLY_PERMILLE && here >= ALIKE_PERMILLE && here >= before && here >= after
+        };
+        (0..self.likeness.len()).find(|&i| is_peak(i)).map(|i| self.shortest + i)
+    }
+}
+
+/// `from` turning into `to`: step `i` of `n`.
+fn fade(from: i16, to: i16, i: usize, n: usize) -> i16 {
+    let (i, n) = (i as i64, n as i64);
+    ((i64::from(from) * (n - i) + i64::from(to) * i) / n.max(1)) as i16
+}
+
+/// Normalised correlation in thousandths: 1000 for one waveform at any volume, 0 for strangers.
+fn likeness(a: &[i16], b: &[i16]) -> i64 {
+    let dot =
+        |x: &[i16], y: &[i16]| -> i64 { x.iter().zip(y).map(|(&x, &y)| i64::from(x) * i64::from(y)).sum() };
+    let norm = (dot(a, a) as u64).isqrt() * (dot(b, b) as u64).isqrt();
+    if norm == 0 { 0 } else { dot(a, b) * 1000 / norm as i64 }
+}
+
+fn rms(pcm: &[i16]) -> u64 {
+    let energy: u64 = pcm.iter().map(|&s| u64::from(s.unsigned_abs()).pow(2)).sum();
+    (energy / pcm.len().max(1) as u64).isqrt()
+}
