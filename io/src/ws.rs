@@ -1,0 +1,363 @@
+//! The client's end of signalling: one WebSocket on a background thread.
+//!
+//! Why: a call runs on a plain thread and must never wait for TCP. What arrives goes to the loop's
+//! [`Mailbox`] as channel 0, what it wants sent is queued here.
+
+use crate::http::MAX_MESSAGE;
+use crate::mailbox::{Mailbox, Signal};
+use crate::tls;
+use futures_util::{SinkExt, StreamExt};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Messages that wait towards the server before the connection counts as dead.
+const QUEUE: usize = 256;
+
+/// How often the server is pinged, and how long it may be silent.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Whom to believe on `wss://`.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// Whoever this machine trusts. The default, and the only choice for a real call.
+    #[default]
+    System,
+    /// Only this certificate, or what it has issued (PEM): a server with a certificate of its own making.
+    Certificate(Vec<u8>),
+    /// Anybody. For tests: whoever sits in between reads and changes everything.
+    Anyone,
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whom to believe. Default the system's roots.
+    pub trust: Trust,
+    /// How long name lookup, TCP, TLS and upgrade may take together. Default 10 s: slow 2G links need 5.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { trust: Trust::System, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Why there is no connection. The text says whose fault it is and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The caller's: not a URL that can be connected to.
+    BadUrl(String),
+    /// The network's or the server's: nobody answers there.
+    Unreachable(String),
+    /// The server's or somebody's in between: TLS failed.
+    Tls(String),
+    /// The server wants other credentials (401 or 403).
+    Unauthorized(u16),
+    /// The server answered, but not as a signalling server does.
+    Refused(u16),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::BadUrl(reason) => {
+                write!(f, "{reason}: expected a room's link such as https://calls.example.org/ROOM")
+            }
+            ConnectError::Unreachable(reason) => {
+                write!(
+                    f,
+                    "{reason}: check the address, and that the server runs and is not behind a firewall"
+                )
+            }
+            ConnectError::Tls(reason) => write!(f, "{reason}"),
+            ConnectError::Unauthorized(status) => {
+                write!(f, "the server refuses this caller (HTTP {status}): ask for a new link or token")
+            }
+            ConnectError::Refused(404 | 405) => f.write_str(
+                "the server has no signalling there: is it an Undertone server, and the port right?",
+            ),
+            ConnectError::Refused(status) if *status >= 500 => {
+                write!(f, "the server cannot take this call now (HTTP {status}): try again later")
+            }
+            ConnectError::Refused(status) => {
+                write!(
+                    f,
+                    "the server answered HTTP {status} instead of opening a WebSocket: is the link right?"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// A room's link, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomUrl {
+    /// Where its server listens for signalling: `wss://HOST/ws`.
+    pub websocket: String,
+    /// The room's name.
+    pub room: String,
+    /// The token after `?token=` or `#token=`, if there is one. (After `#` it never reaches a server's log.)
+    pub token: Option<String>,
+}
+
+impl RoomUrl {
+    /// Takes `https://HOST[:PORT]/ROOM[?token=T]` apart; `http`, `ws` and `wss` work too.
+    ///
+    /// # Errors
+    /// [`ConnectError::BadUrl`].
+    pub fn parse(link: &str) -> Result<RoomUrl, ConnectError> {
+        let bad = |reason: &str| ConnectError::BadUrl(format!("`{link}` {reason}"));
+        let (link_proper, fragment) = link.trim().split_once('#').unwrap_or((link.trim(), ""));
+        let uri: Uri = link_proper.parse().map_err(|_| bad("is not a URL"))?;
+        let scheme = match uri.scheme_str() {
+            Some("https" | "wss") => "wss",
+            Some("http" | "ws") => "ws",
+            Some(_) => return Err(bad("is neither http nor https")),
+            None => return Err(bad("lacks https:// or http://")),
+        };
+        let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
+        let room = uri.path().trim_matches('/');
+        if room.is_empty() {
+            return Err(bad("names no room after the host"));
+        }
+        if room.contains('/') {
+            return Err(bad("names more than a room after the host"));
+        }
+        let room = percent_decode(room).ok_or_else(|| bad("has a room name that is not UTF-8"))?;
+        let token = [uri.query().unwrap_or(""), fragment]
+            .iter()
+            .flat_map(|part| part.split('&'))
+            .find_map(|pair| pair.strip_prefix("token="))
+            .and_then(percent_decode)
+            .filter(|token| !token.is_empty());
+        Ok(RoomUrl { websocket: format!("{scheme}://{authority}/ws"), room, token })
+    }
+}
+
+/// RFC 3986 §2.1. A `%` that begins no escape stands for itself.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match escape.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) if first == b'%' => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// An open connection. Dropping it closes it, after what was sent has gone out (for a second at most).
+pub struct Client {
+    outbound: Option<mpsc::Sender<Signal>>,
+    ended: Arc<Mutex<Option<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Client {
+    /// Queues a message, or the end of the connection. Never blocks. False if the connection has ended, or
+    /// takes no more: then the inbox learns of its end too.
+    pub fn send(&mut self, signal: Signal) -> bool {
+        let closing = matches!(signal, Signal::Closed { .. });
+        let taken = self.outbound.as_ref().is_some_and(|queue| queue.try_send(signal).is_ok());
+        if closing || !taken {
+            self.outbound = None;
+        }
+        taken
+    }
+
+    /// Why the connection ended, for people; `None` while it lives.
+    pub fn end_reason(&self) -> Option<String> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.outbound = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Opens a WebSocket (`ws://` or `wss://`) and blocks until it is open or has failed. What arrives goes to
+/// `mailbox` as channel 0; its end, whatever the cause, as [`Signal::Closed`].
+///
+/// # Errors
+/// [`ConnectError`], whose kinds are those that a program answers differently.
+pub fn connect(url: &str, options: &Options, mailbox: Mailbox) -> Result<Client, ConnectError> {
+    let system =
+        |e: io::Error| ConnectError::Unreachable(format!("this machine cannot open a connection ({e})"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    let opened = runtime.block_on(async {
+        timeout(options.timeout, open(url, options)).await.unwrap_or_else(|_| {
+            let seconds = options.timeout.as_secs_f32();
+            Err(ConnectError::Unreachable(format!("{url} did not answer within {seconds} s")))
+        })
+    })?;
+    let (outbound, queue) = mpsc::channel(QUEUE);
+    let ended = Arc::new(Mutex::new(None));
+    let told = ended.clone();
+    let thread = std::thread::Builder::new()
+        .name("signalling".into())
+        .spawn(move || {
+            runtime.block_on(async {
+                let reason = converse(opened, queue, &mailbox).await;
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                let _ = timeout(Duration::from_secs(1), mailbox.send(Signal::Closed { channel: 0 })).await;
+            });
+        })
+        .map_err(system)?;
+    Ok(Client { outbound: Some(outbound), ended, thread: Some(thread) })
+}
+
+/// TCP with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+type Socket = WebSocketStream<Box<dyn Stream>>;
+
+async fn open(url: &str, options: &Options) -> Result<Socket, ConnectError> {
+    let bad = |reason: &str| ConnectError::BadUrl(format!("`{url}` {reason}"));
+    let request = url.into_client_request().map_err(|_| bad("is not a WebSocket URL"))?;
+    let uri = request.uri().clone();
+    let secure = match uri.scheme_str() {
+        Some("wss") => true,
+        Some("ws") => false,
+        _ => return Err(bad("is neither ws:// nor wss://")),
+    };
+    let bracketed = uri.host().ok_or_else(|| bad("names no host"))?;
+    let host = bracketed.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+
+    let unreachable = |e: io::Error| {
+        let why = match e.kind() {
+            io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
+            _ => e.to_string(),
+        };
+        ConnectError::Unreachable(format!("{host} port {port} cannot be reached ({why})"))
+    };
+    let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    let stream: Box<dyn Stream> = if secure {
+        let config = tls::client_config(&options.trust).map_err(|e| ConnectError::Tls(e.to_string()))?;
+        let name =
+            ServerName::try_from(host.clone()).map_err(|_| bad("has a host that no certificate can name"))?;
+        let connector = tokio_rustls::TlsConnector::from(config);
+        Box::new(connector.connect(name, tcp).await.map_err(|e| tls_error(&host, port, e))?)
+    } else {
+        Box::new(tcp)
+    };
+
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(4 * MAX_MESSAGE))
+        .max_frame_size(Some(4 * MAX_MESSAGE))
+        .write_buffer_size(0);
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(response)) => Err(match response.status().as_u16() {
+            status @ (401 | 403) => ConnectError::Unauthorized(status),
+            status => ConnectError::Refused(status),
+        }),
+        Err(e) => Err(ConnectError::Unreachable(format!(
+            "{host} port {port} does not answer as a web server ({e}){}",
+            if secure { "" } else { "; perhaps it wants https" }
+        ))),
+    }
+}
+
+fn tls_error(host: &str, port: u16, error: io::Error) -> ConnectError {
+    use tokio_rustls::rustls::{CertificateError, Error as Tls};
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<Tls>());
+    ConnectError::Tls(match inner {
+        Some(Tls::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => {
+            format!("the certificate of {host} has expired: its operator must renew it (or check this clock)")
+        }
+        Some(Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => format!("the certificate at {host} port {port} is for another name: is the link right?"),
+        Some(Tls::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+            "the certificate of {host} comes from nobody whom this machine trusts: give its certificate to be \
+             trusted, or have the server use one of a public authority"
+        ),
+        Some(Tls::InvalidMessage(_)) => {
+            format!("{host} port {port} does not speak TLS: perhaps the link should begin with http://")
+        }
+        Some(e) => format!("TLS with {host} port {port} failed ({e}): ask the server's operator"),
+        None => format!("{host} port {port} broke off during TLS ({error}): is it an https port?"),
+    })
+}
+
+/// Carries messages both ways until one side is done; says why it ended.
+async fn converse(mut socket: Socket, mut outbound: mpsc::Receiver<Signal>, mailbox: &Mailbox) -> String {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    let mut heard = Instant::now();
+    loop {
+        tokio::select! {
+            out = outbound.recv() => match out {
+                Some(Signal::Message { message, .. }) => {
+                    match timeout(SILENCE, socket.send(Message::Binary(message.into()))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => return format!("the connection to the server broke: {e}"),
+                        Err(_) => return "the server takes no more messages".into(),
+                    }
+                }
+                Some(Signal::Closed { .. }) | None => {
+                    let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+                    return "closed by this side".into();
+                }
+            },
+            _ = ping.tick() => {
+                if heard.elapsed() > SILENCE {
+                    return "the server has fallen silent".into();
+                }
+                let _ = timeout(Duration::from_secs(1), socket.send(Message::Ping(Vec::new().into()))).await;
+            }
+            arrived = socket.next() => {
+                heard = Instant::now();
+                match arrived {
+                    Some(Ok(Message::Binary(bytes))) => {
+                        let signal = Signal::Message { channel: 0, message: bytes.into() };
+                        if !mailbox.send(signal).await {
+                            return "closed by this side".into();
+                        }
+                    }
+                    Some(Ok(Message::Close(frame))) => return match frame {
+                        Some(frame) if !frame.reason.is_empty() => format!("closed by the server: {}", frame.reason),
+                        _ => "closed by the server".into(),
+                    },
+                    Some(Ok(_)) => {}
+                    Some(Err(e)) => return format!("the connection to the server broke: {e}"),
+                    None => return "the connection to the server broke".into(),
+                }
+            }
+        }
+    }
+}
