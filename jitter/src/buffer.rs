@@ -78,6 +78,11 @@ impl Buffer {
         self.packets.values()
     }
 
+    /// How long all of it plays.
+    pub(crate) fn duration(&self) -> Duration {
+        self.packets.values().map(|stored| stored.contents.duration).sum()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.packets.len()
     }

@@ -1,8 +1,10 @@
 //! What to play in the next 10 ms.
 
-use crate::buffer::{Buffer, Contents};
+use crate::arrival::{Arrivals, ticks, transit};
+use crate::buffer::{Buffer, Contents, Inserted, Stored};
+use crate::target::{Coming, Costs, Target, lengthen, shorten};
 use std::time::Duration;
-use undertone_media::{Packet, SeqNo, Timestamp};
+use undertone_media::{MediaTime, Packet, SeqNo, Timestamp};
 
 /// Limits of one stream's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Config {
     pub max_delay: Duration,
     /// The target before anything is known of the network. Default zero.
     pub start_delay: Duration,
+    /// What delay and concealment cost the listener; decides the target.
+    pub costs: Costs,
 }
 
 impl Default for Config {
@@ -26,6 +30,7 @@ impl Default for Config {
             min_delay: Duration::ZERO,
             max_delay: Duration::from_secs(2),
             start_delay: Duration::ZERO,
+            costs: Costs::default(),
         }
     }
 }
@@ -128,64 +133,435 @@ pub struct Stats {
     pub buffered: Duration,
 }
 
+/// How often the engine asks, and so the least that is ever made up.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A pause longer than this without a packet is no longer concealed but silent: the codec's concealment
+/// has faded by then, and the peer may be gone.
+const LONG_SILENCE: Duration = Duration::from_secs(1);
+
+/// A packet this many numbers from the newest is not of this stream as we know it (RFC 3550 A.1,
+/// MAX_DROPOUT).
+const MAX_DROPOUT: i64 = 3000;
+
+/// A packet whose media time is this far from where the stream's should be is not of it either.
+const MAX_TIME_JUMP: i64 = 10_000_000;
+
+/// The longest span that one packet is believed to hold (RFC 6716 §2.1.4: 120 ms).
+const MAX_PACKET: Duration = Duration::from_millis(120);
+
 /// One stream's jitter buffer.
 #[derive(Debug)]
 pub struct JitterBuffer {
-    #[allow(dead_code)]
     config: Config,
     buffer: Buffer,
+    arrivals: Arrivals,
+    target: Target,
+    floor: Duration,
+    /// Where playout stands; `None` before the first packet has played.
+    edge: Option<Edge>,
+    /// Number and transit of the newest packet taken.
+    newest: Option<(SeqNo, i64)>,
+    /// The last packet that looked like another stream's: a second one next to it begins that stream.
+    stray: Option<(SeqNo, i64)>,
     stats: Stats,
+}
+
+/// Where playout stands.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    /// The packet whose turn is next.
+    seq: SeqNo,
+    /// The media time at which it should begin.
+    time: MediaTime,
+    /// How long the packet before it lasted: the best guess for one that is missing.
+    packet: Duration,
+    /// Which of the 128 packets before it have played, the nearest lowest.
+    played: u128,
+    /// What was played last was made up.
+    made_up: bool,
+    /// Made up and silent time since packets ran out: whether it was a stall or a pause is known only when
+    /// the next packet comes.
+    starved: Duration,
+    /// How much of `starved` is counted as silence by now.
+    starved_silent: Duration,
 }
 
 impl JitterBuffer {
     /// An empty buffer.
     pub fn new(config: Config) -> JitterBuffer {
-        JitterBuffer { config, buffer: Buffer::default(), stats: Stats::default() }
+        let target = Target::new(config.costs, config.min_delay, config.max_delay, config.start_delay);
+        let stats = Stats { target: target.delay(), ..Stats::default() };
+        JitterBuffer {
+            config,
+            buffer: Buffer::default(),
+            arrivals: Arrivals::default(),
+            target,
+            floor: Duration::ZERO,
+            edge: None,
+            newest: None,
+            stray: None,
+            stats,
+        }
     }
 
     /// Takes a packet that arrived at `now`. Late and repeated ones are counted and dropped.
-    pub fn insert(&mut self, _now: Timestamp, packet: Packet, contents: impl Into<Contents>) {
-        self.buffer.insert(packet, contents.into());
+    ///
+    /// A [`Duration`] will do for `contents` if the packet carries no redundancy.
+    pub fn insert(&mut self, now: Timestamp, packet: Packet, contents: impl Into<Contents>) {
+        let contents = contents.into();
+        let contents = Contents { duration: contents.duration.clamp(TICK / 4, MAX_PACKET), ..contents };
+        self.stats.received += 1;
+        let seq = packet.seq;
+        let transit = transit(now, packet.time, self.config.clock_rate);
+        if !self.belongs(seq, packet.time, transit) {
+            match self.stray.replace((seq, transit)) {
+                Some((before, its)) if seq == before.next() && (transit - its).abs() < 1_000_000 => {
+                    self.restart(transit);
+                }
+                _ => {
+                    self.stats.strays += 1;
+                    return;
+                }
+            }
+        }
+        self.stray = None;
+        if let Some(edge) = self.edge.filter(|edge| seq < edge.seq) {
+            if edge.has_played(seq) {
+                self.stats.duplicates += 1;
+            } else {
+                self.stats.late += 1;
+                self.learn(now, transit, contents.duration, Coming::Straggling);
+            }
+            return;
+        }
+        let before = self.newest;
+        let coming = if packet.repaired || before.is_some_and(|(newest, _)| seq < newest) {
+            Coming::Straggling
+        } else {
+            Coming::InOrder
+        };
+        let time = packet.time;
+        if self.buffer.insert(packet, contents) == Inserted::Duplicate {
+            self.stats.duplicates += 1;
+            return;
+        }
+        if before.is_none_or(|(newest, _)| seq > newest) {
+            self.newest = Some((seq, transit));
+            self.learn_redundancy(now, before, seq, time, contents);
+        }
+        self.learn(now, transit, contents.duration, coming);
+        self.bound();
     }
 
     /// What to do next, given that `queued` of decoded sound is still unplayed at `now`. Ask every 10 ms,
-    /// again and again until the answer is [`Playout::Wait`]. `repairable` says until when a missing
-    /// packet may still come; `None`: never.
+    /// again and again until the answer is [`Playout::Wait`]; every other answer adds to what is queued.
+    /// `repairable` says until when a missing packet may still come; `None`: never.
     pub fn decide(
         &mut self,
-        _now: Timestamp,
+        now: Timestamp,
         queued: Duration,
         repairable: impl Fn(SeqNo) -> Option<Timestamp>,
     ) -> Playout {
-        let _ = repairable(SeqNo(0));
-        if queued >= Duration::from_millis(10) {
+        if queued >= TICK {
             return Playout::Wait;
         }
-        match self.buffer.take_first() {
-            Some(stored) => {
-                Playout::Play { packet: stored.packet, stretch: Stretch::None, after_gap: false }
+        let Some(first) = self.buffer.first() else { return self.starve() };
+        let (seq, time) = (first.packet.seq, first.packet.time);
+        let starts = now + queued;
+        // When it would play and when it should, in transit: above zero it is due.
+        let due = self.arrivals.base().unwrap_or(0) + self.aim();
+        let overdue = transit(starts, time, self.config.clock_rate) - due;
+        let Some(mut edge) = self.edge else {
+            if overdue < 0 {
+                self.stats.silence += TICK;
+                return Playout::Silence { duration: TICK };
             }
-            None => Playout::Silence { duration: Duration::from_millis(10) },
+            return self.play(now, queued, overdue);
+        };
+        let missing = seq.ahead_of(edge.seq).max(0) as u64;
+        let gap = time.since(edge.time, self.config.clock_rate);
+        self.settle(&mut edge, missing, gap);
+        let early = -overdue > TICK.as_micros() as i64 / 2;
+        let lost = gap.min(edge.packet * missing.min(1000) as u32);
+        if missing > 0 && !lost.is_zero() {
+            let unit = (lost / missing as u32).max(TICK / 4);
+            let hidden = edge.seq;
+            if let Some((from, how)) = self.redundancy(hidden, edge.time, seq, missing) {
+                edge.skip(unit, self.config.clock_rate);
+                edge.made_up = false;
+                self.edge = Some(edge);
+                match how {
+                    How::Lbrr => self.stats.recovered_lbrr += 1,
+                    How::Dred(_) => self.stats.recovered_dred += 1,
+                }
+                return Playout::Recover { from, seq: hidden, missing: unit, how };
+            }
+            if early {
+                let shortfall = Duration::from_micros((-overdue) as u64);
+                // Were the missing packet here, it would still play earlier than it should: then the time in
+                // which its repair may come is time that playout has to gain anyway.
+                if shortfall > gap && repairable(hidden).is_some_and(|until| until > now) {
+                    return self.conceal(edge, TICK);
+                }
+                let short = TICK * shortfall.as_micros().div_ceil(TICK.as_micros()) as u32;
+                edge.skip(unit, self.config.clock_rate);
+                return self.conceal(edge, unit.min(short));
+            }
+        } else if early && !gap.is_zero() {
+            edge.made_up = true;
+            self.edge = Some(edge);
+            self.stats.silence += TICK;
+            return Playout::Silence { duration: TICK };
         }
+        self.edge = Some(edge);
+        self.play(now, queued, overdue)
     }
 
     /// The delay above the fastest path that is aimed at now.
     pub fn target(&self) -> Duration {
-        self.stats.target
+        Duration::from_micros(self.aim() as u64)
     }
 
     /// Delays this stream at least by so much above its fastest path, so that its partner can keep up
     /// (see [`crate::sync`]). Zero lets go.
-    pub fn hold(&mut self, _floor: Duration) {}
+    pub fn hold(&mut self, floor: Duration) {
+        self.floor = floor.min(self.config.max_delay);
+        self.stats.target = self.target();
+    }
 
-    /// Local time minus media time of what plays, in microseconds: what [`crate::sync`] compares. `None`
-    /// until something has played.
+    /// Local time minus media time of what played last, in microseconds: what [`crate::sync`] compares.
+    /// `None` until something has played.
     pub fn playout_offset(&self) -> Option<i64> {
-        None
+        self.edge?;
+        Some(self.arrivals.base()? + self.stats.delay.as_micros() as i64)
     }
 
     /// Counters and levels.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The delay aimed at, in µs.
+    fn aim(&self) -> i64 {
+        self.target.micros().max(self.floor.as_micros() as i64)
+    }
+
+    /// Whether a packet continues the stream that we know.
+    fn belongs(&self, seq: SeqNo, time: MediaTime, transit: i64) -> bool {
+        let Some((newest, its)) = self.newest else { return true };
+        // Older by number yet due later by time: the sender counts anew.
+        let contradicts =
+            self.edge.is_some_and(|edge| seq < edge.seq && time >= edge.time && !edge.has_played(seq));
+        seq.ahead_of(newest).abs() <= MAX_DROPOUT
+            && (transit - its).abs() <= MAX_TIME_JUMP
+            && !contradicts
+    }
+
+    /// The stream begins anew: another encoder, another source, or a sender that forgot its state. What is
+    /// known of the network stays.
+    fn restart(&mut self, transit: i64) {
+        self.stats.restarts += 1;
+        self.stats.dropped += self.buffer.len() as u64;
+        self.buffer.clear();
+        self.stats.buffered = Duration::ZERO;
+        if let Some(base) = self.arrivals.base() {
+            self.target.rebase(transit - base);
+        }
+        self.arrivals = Arrivals::default();
+        self.edge = None;
+        self.newest = None;
+    }
+
+    fn learn(&mut self, now: Timestamp, transit: i64, duration: Duration, coming: Coming) {
+        if coming == Coming::InOrder || self.arrivals.base().is_none() {
+            self.arrivals.on_arrival(now, transit);
+        }
+        if let Some(base) = self.arrivals.base() {
+            self.target.on_arrival(transit, base, duration, coming);
+        }
+        self.stats.target = self.target();
+    }
+
+    /// A newest packet that can bring back lost ones before it is, to them, a repair that came now.
+    fn learn_redundancy(
+        &mut self,
+        now: Timestamp,
+        before: Option<(SeqNo, i64)>,
+        seq: SeqNo,
+        time: MediaTime,
+        contents: Contents,
+    ) {
+        let Some((newest, _)) = before else { return };
+        let missing = seq.ahead_of(newest) - 1;
+        let lbrr = if contents.lbrr { contents.duration } else { Duration::ZERO };
+        let span = contents.duration.as_micros().max(1);
+        let covered = (contents.dred.max(lbrr).as_micros() / span) as i64;
+        for back in 1..=missing.min(covered).min(50) {
+            let past = ticks(contents.duration * back as u32, self.config.clock_rate);
+            let transit = transit(now, time - past, self.config.clock_rate);
+            self.learn(now, transit, contents.duration, Coming::Straggling);
+        }
+    }
+
+    /// Keeps no more than [`Config::max_delay`] of sound.
+    fn bound(&mut self) {
+        self.stats.buffered = self.buffer.duration();
+        while self.stats.buffered > self.config.max_delay.max(MAX_PACKET * 2) {
+            let Some(oldest) = self.buffer.take_first() else { return };
+            self.stats.dropped += 1;
+            self.stats.buffered = self.buffer.duration();
+            if let (Some(edge), Some(first)) = (&mut self.edge, self.buffer.first()) {
+                // What was thrown away is not missing: playout goes on right after it.
+                edge.advance(oldest.packet.seq.next(), first.packet.time);
+                edge.made_up = true;
+            }
+        }
+    }
+
+    /// Nothing is here to play.
+    fn starve(&mut self) -> Playout {
+        let Some(edge) = &mut self.edge else {
+            self.stats.silence += TICK;
+            return Playout::Silence { duration: TICK };
+        };
+        edge.starved += TICK;
+        edge.made_up = true;
+        if edge.starved > LONG_SILENCE {
+            edge.starved_silent += TICK;
+            self.stats.silence += TICK;
+            return Playout::Silence { duration: TICK };
+        }
+        self.stats.concealed += TICK;
+        self.stats.conceals += 1;
+        Playout::Conceal { duration: TICK }
+    }
+
+    /// Packets came again after none were left: what was made up since then was a pause as far as the
+    /// sender's clock went on without counting packets, else a stall.
+    fn settle(&mut self, edge: &mut Edge, missing: u64, gap: Duration) {
+        if edge.starved.is_zero() {
+            return;
+        }
+        let pause = gap.saturating_sub(edge.packet * missing.min(1000) as u32).min(edge.starved);
+        let counted = edge.starved - edge.starved_silent;
+        let stall = edge.starved - pause;
+        self.stats.concealed = (self.stats.concealed + stall).saturating_sub(counted);
+        self.stats.silence = (self.stats.silence + pause).saturating_sub(edge.starved_silent);
+        edge.starved = Duration::ZERO;
+        edge.starved_silent = Duration::ZERO;
+    }
+
+    fn conceal(&mut self, mut edge: Edge, duration: Duration) -> Playout {
+        edge.made_up = true;
+        self.edge = Some(edge);
+        self.stats.concealed += duration;
+        self.stats.conceals += 1;
+        Playout::Conceal { duration }
+    }
+
+    /// A packet that can bring back the missing one, which should begin at `time`; `first` is the first
+    /// that is here, `missing` places later.
+    fn redundancy(
+        &self,
+        hidden: SeqNo,
+        time: MediaTime,
+        first: SeqNo,
+        missing: u64,
+    ) -> Option<(Packet, How)> {
+        if missing == 1 {
+            let next = self.buffer.first().filter(|s| s.contents.lbrr && first == hidden.next());
+            if let Some(next) = next {
+                return Some((next.packet.clone(), How::Lbrr));
+            }
+        }
+        self.buffer.iter().find_map(|stored| {
+            let back = stored.packet.time.since(time, self.config.clock_rate);
+            (back <= stored.contents.dred && !back.is_zero())
+                .then(|| (stored.packet.clone(), How::Dred(back)))
+        })
+    }
+
+    /// Plays the first packet, which is `overdue` by so many µs (negative: early).
+    fn play(&mut self, now: Timestamp, queued: Duration, overdue: i64) -> Playout {
+        let Some(Stored { packet, contents }) = self.buffer.take_first() else { return self.starve() };
+        let span = contents.duration.as_micros() as i64;
+        // It cannot play faster than packets come: what this one waited is what there is to gain.
+        let waited = (now.since(packet.arrival) + queued).as_micros() as i64;
+        // Playout happens on a grid of ticks, which alone may keep a packet waiting for almost one.
+        let stretch = if overdue.min(waited) >= FASTER_ABOVE {
+            Stretch::Faster(micros(shorten(overdue, span).min(waited)))
+        } else if overdue <= -SLOWER_BELOW {
+            Stretch::Slower(micros(lengthen(-overdue, span)))
+        } else {
+            Stretch::None
+        };
+        match stretch {
+            Stretch::Faster(_) => self.stats.faster += 1,
+            Stretch::Slower(_) => self.stats.slower += 1,
+            Stretch::None => {}
+        }
+        self.stats.played += 1;
+        self.stats.played_repaired += u64::from(packet.repaired);
+        self.stats.buffered = self.stats.buffered.saturating_sub(contents.duration);
+        self.stats.delay = micros(self.aim() + overdue);
+        let mut edge = self.edge.unwrap_or(Edge::before(&packet));
+        let after_gap = edge.made_up;
+        edge.advance(packet.seq, packet.time);
+        edge.play(contents.duration, self.config.clock_rate);
+        self.edge = Some(edge);
+        Playout::Play { packet, stretch, after_gap }
+    }
+}
+
+/// A packet this late is played faster, in µs: more than the grid of ticks alone can make it wait.
+const FASTER_ABOVE: i64 = 12_000;
+
+/// A packet this early is played slower, in µs.
+const SLOWER_BELOW: i64 = 5_000;
+
+fn micros(span: i64) -> Duration {
+    Duration::from_micros(span.max(0) as u64)
+}
+
+impl Edge {
+    /// Playout stands right before this packet.
+    fn before(packet: &Packet) -> Edge {
+        Edge {
+            seq: packet.seq,
+            time: packet.time,
+            packet: MAX_PACKET,
+            played: 0,
+            made_up: false,
+            starved: Duration::ZERO,
+            starved_silent: Duration::ZERO,
+        }
+    }
+
+    /// Passes over everything before `seq`.
+    fn advance(&mut self, seq: SeqNo, time: MediaTime) {
+        let by = seq.ahead_of(self.seq).max(0);
+        self.played = u32::try_from(by).ok().and_then(|by| self.played.checked_shl(by)).unwrap_or(0);
+        self.seq = self.seq.max(seq);
+        self.time = time;
+    }
+
+    /// Passes over one missing packet of so much.
+    fn skip(&mut self, duration: Duration, clock_rate: u32) {
+        self.advance(self.seq.next(), self.time + ticks(duration, clock_rate));
+    }
+
+    /// Passes over the next packet by playing it.
+    fn play(&mut self, duration: Duration, clock_rate: u32) {
+        self.skip(duration, clock_rate);
+        self.played |= 1;
+        self.packet = duration;
+        self.made_up = false;
+    }
+
+    /// Whether a packet before the edge was played, as far as is remembered.
+    fn has_played(&self, seq: SeqNo) -> bool {
+        let back = self.seq.ahead_of(seq) - 1;
+        (0..128).contains(&back) && self.played >> back & 1 == 1
     }
 }

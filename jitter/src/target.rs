@@ -1,1 +1,203 @@
 //! How long to hold packets.
+//!
+//! Why: a longer hold conceals less and makes talking harder. A percentile of past delays, as other
+//! buffers use, prices neither: one stall pins it for seconds, and a thousand packets late in one burst
+//! count a thousandfold though they interrupt the talk once. Here every candidate target is *played*
+//! against what has just arrived, by the same rules as the real playout, and pays for what its listener
+//! would have suffered: each millisecond of delay for as long as it lasts, and each millisecond made up as
+//! much as that millisecond of delay for [`Costs::concealment`]. Old bills fade. The cheapest candidate is
+//! the target.
+//!
+//! Two things follow without a rule of their own. A single outlier never pays: holding for it would cost
+//! its height for the whole memory, which is longer than its concealment is worth. And loss with repair
+//! holds exactly as long as repairs take: a resent packet bills its own duration to every candidate that
+//! would have played past it, so at 10 % loss waiting for repairs is cheap, and at 0.1 %, or when no
+//! repair ever comes, it is not done.
+//!
+//! Not here: the fastest path (`arrival`); what a delay means for lips (`sync`).
+
+use std::time::Duration;
+
+/// Candidates, in ms above the fastest path. Fine where a millisecond matters, coarse where it does not.
+const CANDIDATES_MS: [i64; 40] = [
+    0, 2, 5, 8, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 90, 100, 110, 120, 140, 160, 180,
+    200, 240, 280, 320, 360, 400, 480, 560, 640, 800, 1000, 1300, 1600, 2000,
+];
+
+/// What a listener suffers from, priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Costs {
+    /// A millisecond made up is as bad as a millisecond more delay for so long. Default 10 s, near the
+    /// E-model's exchange rate (ITU-T G.107: 1 % of loss for 100 ms of delay).
+    pub concealment: Duration,
+    /// Delay above the fastest path beyond this counts [`Costs::steep`] times, as talkers begin to
+    /// interrupt each other. Default 150 ms.
+    pub comfortable: Duration,
+    /// How much more each millisecond beyond [`Costs::comfortable`] costs. Default 2.
+    pub steep: u32,
+    /// How fast old bills fade (to 1/e). Default 20 s: longer than [`Costs::concealment`], or a single
+    /// outlier could hold the target up.
+    pub memory: Duration,
+}
+
+impl Default for Costs {
+    fn default() -> Costs {
+        Costs {
+            concealment: Duration::from_secs(10),
+            comfortable: Duration::from_millis(150),
+            steep: 2,
+            memory: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coming {
+    /// Newest so far: until it came nothing could be played in its place, so the talk stood still.
+    InOrder,
+    /// Behind a newer one: resent, overtaken, or brought back from redundancy. Until it came, the talk
+    /// could go on past it.
+    Straggling,
+}
+
+/// One candidate, as its listener would hear it.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    target: i64,
+    /// Transit at which it now plays.
+    playing: i64,
+    /// What its listener has suffered: microseconds squared, fading.
+    bill: u64,
+}
+
+/// Finds the target delay.
+#[derive(Clone, Debug)]
+pub struct Target {
+    costs: Costs,
+    candidates: Vec<Candidate>,
+    chosen: usize,
+    base: Option<i64>,
+}
+
+/// Playout is asked every 10 ms, so concealment comes in such steps.
+const STEP: i64 = 10_000;
+
+/// How much of a packet of `duration` stretching takes out when it plays `excess` too late, all in µs.
+/// Small excesses go slowly, since each stretch can be heard; large ones at up to twice the speed.
+pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
+    let most = if excess > 60_000 { duration / 2 } else { duration / 4 };
+    excess.min(most).max(0)
+}
+
+/// How much stretching adds to a packet of `duration` when it plays `deficit` too early, all in µs.
+pub(crate) fn lengthen(deficit: i64, duration: i64) -> i64 {
+    deficit.min(duration / 2).max(0)
+}
+
+impl Target {
+    /// A target that starts at `start` and stays within `min..=max`.
+    pub fn new(costs: Costs, min: Duration, max: Duration, start: Duration) -> Target {
+        let (min, max) = (min.as_micros() as i64, max.as_micros() as i64);
+        let max = max.max(min);
+        let start = (start.as_micros() as i64).clamp(min, max);
+        let mut targets: Vec<i64> = CANDIDATES_MS.iter().map(|ms| (ms * 1000).clamp(min, max)).collect();
+        targets.push(start);
+        targets.sort_unstable();
+        targets.dedup();
+        // Before anything is known, each candidate owes what it would have cost on a path without jitter
+        // for half a memory: so the first stall of a call does not pin the target either.
+        let prior = costs.memory.as_micros() as u64 / 2;
+        let candidates: Vec<Candidate> = targets
+            .into_iter()
+            .map(|target| Candidate {
+                target,
+                playing: target,
+                bill: price(&costs, (target - start).abs()) * prior,
+            })
+            .collect();
+        let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
+        Target { costs, candidates, chosen, base: None }
+    }
+
+    /// The delay above the fastest path to aim at.
+    pub fn delay(&self) -> Duration {
+        Duration::from_micros(self.micros() as u64)
+    }
+
+    pub(crate) fn micros(&self) -> i64 {
+        self.candidates.get(self.chosen).map_or(0, |c| c.target)
+    }
+
+    /// Takes a packet of `duration` that came with `transit` while the fastest path showed `base`, both in
+    /// microseconds from one origin.
+    pub fn on_arrival(&mut self, transit: i64, base: i64, duration: Duration, coming: Coming) {
+        let span = (duration.as_micros() as i64).clamp(1, 200_000);
+        let memory = self.costs.memory.as_micros().max(1);
+        let concealment = self.costs.concealment.as_micros() as u64;
+        if self.base.is_none() {
+            for candidate in &mut self.candidates {
+                candidate.playing = base + candidate.target;
+            }
+        }
+        self.base = Some(base);
+        for candidate in &mut self.candidates {
+            let aim = base + candidate.target;
+            let late = transit - candidate.playing;
+            let mut made_up = 0;
+            match coming {
+                Coming::InOrder if late > 0 => {
+                    made_up = (late + STEP - 1) / STEP * STEP;
+                    candidate.playing += made_up;
+                }
+                Coming::InOrder => {
+                    let excess = candidate.playing - aim;
+                    if excess > STEP {
+                        // It cannot play faster than packets come.
+                        candidate.playing -= shorten(excess, span).min(-late);
+                    } else {
+                        candidate.playing += lengthen(-excess, span);
+                    }
+                }
+                Coming::Straggling if late > 0 => made_up = span,
+                Coming::Straggling => {}
+            }
+            let faded = (u128::from(candidate.bill) * span as u128 / memory) as u64;
+            let owes = candidate.bill.saturating_sub(if coming == Coming::InOrder { faded } else { 0 });
+            let delay = if coming == Coming::InOrder {
+                price(&self.costs, candidate.playing - base) * span as u64
+            } else {
+                0
+            };
+            candidate.bill = owes + delay + made_up as u64 * concealment;
+        }
+        self.choose();
+    }
+
+    /// Moves to the cheapest candidate if it is clearly cheaper: each move is heard as stretching.
+    fn choose(&mut self) {
+        let Some((cheapest, bill)) =
+            self.candidates.iter().map(|c| c.bill).enumerate().min_by_key(|&(_, bill)| bill)
+        else {
+            return;
+        };
+        let current = self.candidates.get(self.chosen).map_or(u64::MAX, |c| c.bill);
+        if bill < current - current / 32 {
+            self.chosen = cheapest;
+        }
+    }
+
+    /// The origin of transits moved by `by`: the stream began anew on the same network.
+    pub(crate) fn rebase(&mut self, by: i64) {
+        for candidate in &mut self.candidates {
+            candidate.playing += by;
+        }
+    }
+}
+
+/// What a listener suffers from a delay, in microseconds of comfortable delay.
+fn price(costs: &Costs, delay: i64) -> u64 {
+    let delay = delay.max(0) as u64;
+    let beyond = delay.saturating_sub(costs.comfortable.as_micros() as u64);
+    delay + beyond * u64::from(costs.steep.saturating_sub(1))
+}
