@@ -91,7 +91,8 @@ pub fn track(
 ///
 /// Of each stretch in which nothing is heard, only the frames count in which `sent`, `lag` samples before,
 /// speaks; because a jitter buffer moves that lag, the kindest one within ±100 ms is taken for each stretch.
-/// Silence is 40 dB under the loud parts (the 95th percentile of frames) of `sent`.
+/// Silence is 40 dB under the loud parts (the 95th percentile of frames) of `sent`. Cut off what came before
+/// the call was up, or its set-up is the gap.
 pub fn longest_gap(sent: &[i16], received: &[i16], sample_rate: u32, lag: usize) -> Duration {
     const SLACK_FRAMES: isize = 10;
     let frame = (sample_rate as usize / 100).max(1);
@@ -200,7 +201,8 @@ mod field {
     const P: u64 = 0xFFFF_FFFF_0000_0001;
 
     pub(super) fn add(a: u64, b: u64) -> u64 {
-        ((u128::from(a) + u128::from(b)) % u128::from(P)) as u64
+        let (sum, carried) = a.overflowing_add(b);
+        if carried || sum >= P { sum.wrapping_sub(P) } else { sum }
     }
 
     pub(super) fn sub(a: u64, b: u64) -> u64 {
