@@ -1,0 +1,3 @@
+//! The `undertone` binary.
+
+fn main() {}

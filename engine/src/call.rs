@@ -1,0 +1,486 @@
+//! The call itself: a machine between a microphone, a camera, a speaker, a screen and a network.
+
+mod control;
+mod signal;
+
+use crate::adapt::Path;
+use crate::event::{Event, Failure};
+use crate::media_path::{MediaPath, UDP_IP_BYTES};
+use crate::receiver::{AudioReceiver, Played, VideoReceiver};
+use crate::sender::{AudioSender, VideoSender};
+use crate::stats::{AudioSlotStats, Stats, VideoSlotStats};
+use crate::{Config, FRAME_SAMPLES, FrameTransform, Origin, Plain, Timing};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use undertone_codec::CodecError;
+use undertone_media::{
+    Bitrate, DataSize, EncodedFrame, Input, Kind, Machine, Output, Ssrc, Timestamp, VideoFrame,
+};
+use undertone_signaling::sdp::{Description, Line, Local};
+use undertone_transport::pacer::Priority;
+use undertone_transport::payload::{dd, h264};
+use undertone_transport::rtp::{self, AudioLevel, Extensions};
+use undertone_transport::session::{self, Received, Session};
+use undertone_transport::{TransportError, ice};
+
+/// Bytes of payload in one packet of video: with all headers it stays below every MTU in use.
+const VIDEO_PAYLOAD: usize = 1_120;
+/// The SFU learns how loud we are from one packet in so many, since the extension costs 8 bytes.
+const LEVEL_EVERY: u64 = 5;
+/// Output kept for an owner who does not poll; beyond it, datagrams are dropped as a full socket would.
+const OUTPUTS: usize = 4_096;
+
+/// Who is received on one line.
+struct Slot {
+    line: Line,
+    participant: Option<u32>,
+    receiver: Receiver,
+}
+
+enum Receiver {
+    /// The first packet has not come, so its SSRC may not be known yet.
+    Idle,
+    Audio(Box<AudioReceiver>),
+    Video(Box<VideoReceiver>),
+}
+
+/// One call, as one participant has it. See [`Machine`] for how it is driven; beside that, every 10 ms,
+/// [`Call::push_audio`] and [`Call::pull_audio`].
+pub struct Call {
+    config: Config,
+    timing: Timing,
+    random: ChaCha8Rng,
+    session: Session,
+    path: MediaPath,
+    local: Local,
+    /// Our offer, while no answer to it has come.
+    offered: Option<Description>,
+    speaker: Option<AudioSender>,
+    camera: Option<VideoSender>,
+    slots: Vec<Slot>,
+    /// Which slot an SSRC belongs to, retransmissions included.
+    sources: BTreeMap<Ssrc, usize>,
+    transform: Box<dyn FrameTransform + Send>,
+    control: control::Control,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    started: Option<Timestamp>,
+    setup: Option<Duration>,
+    over: bool,
+    audio_muted: bool,
+    video_muted: bool,
+    audio_packets: u64,
+    resent: u64,
+    wire_sent: DataSize,
+    wire_received: DataSize,
+    played: Vec<(usize, Played)>,
+}
+
+impl Call {
+    /// A call that begins with the first [`Machine::handle`].
+    pub fn new(config: Config) -> Call {
+        let mut random = ChaCha8Rng::from_seed(config.seed);
+        let mut seed = [0; 32];
+        random.fill_bytes(&mut seed);
+        let mut session = Session::new(session::Config {
+            role: match config.role {
+                crate::Role::Answer => ice::Role::Controlled,
+                _ => ice::Role::Controlling,
+            },
+            certificate: config.certificate.clone(),
+            crypto: config.crypto.clone(),
+            seed,
+            connect_timeout: config.connect_timeout,
+            ..session::Config::new(config.anchor)
+        });
+        for &address in &config.local {
+            session.add_local_candidate(address);
+        }
+        let numbers = [random.next_u32(), random.next_u32(), random.next_u32()];
+        let local = crate::negotiation::local(&config, session.local(), numbers);
+        Call {
+            timing: Timing { epoch: config.epoch },
+            path: MediaPath::new(config.start_bitrate),
+            config,
+            random,
+            session,
+            local,
+            offered: None,
+            speaker: None,
+            camera: None,
+            slots: Vec::new(),
+            sources: BTreeMap::new(),
+            transform: Box::new(Plain),
+            control: control::Control::default(),
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            started: None,
+            setup: None,
+            over: false,
+            audio_muted: false,
+            video_muted: false,
+            audio_packets: 0,
+            resent: 0,
+            wire_sent: DataSize::ZERO,
+            wire_received: DataSize::ZERO,
+            played: Vec::new(),
+        }
+    }
+
+    /// Puts end-to-end encryption, or any other change of coded frames, between codec and packetiser.
+    pub fn set_transform(&mut self, transform: Box<dyn FrameTransform + Send>) {
+        self.transform = transform;
+    }
+
+    /// True while media may flow.
+    pub fn is_connected(&self) -> bool {
+        self.session.is_connected() && !self.over
+    }
+
+    /// True once the call has ended or failed.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The next event.
+    pub fn event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Takes 10 ms from the microphone (16 kHz mono), the last sample of which was captured at `now`.
+    pub fn push_audio(&mut self, now: Timestamp, pcm: &[i16; FRAME_SAMPLES]) {
+        let connected = self.is_connected();
+        let Some(speaker) = &mut self.speaker else { return };
+        if self.audio_muted || !connected {
+            speaker.skip(pcm);
+            return;
+        }
+        match speaker.push(now, pcm) {
+            Ok(Some(mut frame)) => {
+                let level = self.audio_packets.is_multiple_of(LEVEL_EVERY).then(|| speaker.level());
+                let spurt = self.audio_packets == 0;
+                self.audio_packets += 1;
+                self.transform.outbound(&mut frame);
+                self.send_audio(now, frame, level, spurt);
+                self.service(now);
+            }
+            Ok(None) => {}
+            Err(error) => self.fail(Failure::Codec(error.to_string())),
+        }
+    }
+
+    fn send_audio(&mut self, now: Timestamp, frame: EncodedFrame, level: Option<AudioLevel>, spurt: bool) {
+        let Some(speaker) = &mut self.speaker else { return };
+        let ext = Extensions { audio_level: level, ..Extensions::default() };
+        let header = speaker.stream.next(frame.time, spurt, ext);
+        speaker.stream.store(now, &header, &frame.data);
+        self.path.enqueue(now, &self.session, Priority::Audio, header, frame.data);
+    }
+
+    /// Takes a picture from the camera. Pictures that the path cannot carry are left out.
+    pub fn push_video(&mut self, now: Timestamp, picture: &VideoFrame) {
+        if self.video_muted || !self.is_connected() {
+            return;
+        }
+        let Some(camera) = &mut self.camera else { return };
+        let (mut frame, number) = match camera.push(picture) {
+            Ok(Some(coded)) => coded,
+            Ok(None) => return,
+            Err(CodecError::Library { codec, code }) => {
+                self.fail(Failure::Codec(format!("{codec} failed with code {code}")));
+                return;
+            }
+            // A picture of the wrong size is the caller's fault and no reason to end a call.
+            Err(_) => return,
+        };
+        self.transform.outbound(&mut frame);
+        let payloads = h264::packetize(&frame.data, VIDEO_PAYLOAD);
+        let last = payloads.len().saturating_sub(1);
+        for (index, payload) in payloads.into_iter().enumerate() {
+            let facts = dd::Facts {
+                start: index == 0,
+                end: index == last,
+                key: frame.key,
+                frame_number: number,
+                ..dd::Facts::default()
+            };
+            let ext = Extensions { dd: Some(camera.descriptor.write(&facts)), ..Extensions::default() };
+            let header = camera.stream.next(frame.time, index == last, ext);
+            camera.stream.store(now, &header, &payload);
+            self.path.enqueue(now, &self.session, Priority::Video, header, payload);
+        }
+        self.service(now);
+    }
+
+    /// The next 10 ms for the speaker: all voices, mixed.
+    pub fn pull_audio(&mut self, now: Timestamp, out: &mut [i16; FRAME_SAMPLES]) {
+        let mut mix = [0i32; FRAME_SAMPLES];
+        let rtt = self.control.rtt();
+        self.played.clear();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if let Receiver::Audio(receiver) = &mut slot.receiver {
+                self.played.push((index, receiver.pull(now, rtt, self.timing, &mut mix)));
+            }
+        }
+        for (sample, sum) in out.iter_mut().zip(mix) {
+            *sample = sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+        }
+    }
+
+    /// What each voice of the last [`Call::pull_audio`] was: (slot, what it played).
+    pub fn played(&self) -> &[(usize, Played)] {
+        &self.played
+    }
+
+    /// The next picture to show, and whose slot it is in.
+    pub fn pull_video(&mut self) -> Option<(usize, VideoFrame)> {
+        self.slots.iter_mut().enumerate().find_map(|(index, slot)| match &mut slot.receiver {
+            Receiver::Video(receiver) => receiver.pull().map(|picture| (index, picture)),
+            _ => None,
+        })
+    }
+
+    /// Camera-to-screen delays of the pictures shown since the last call, of all slots.
+    pub fn take_video_delays(&mut self) -> Vec<Duration> {
+        let receivers = self.slots.iter_mut().filter_map(|slot| match &mut slot.receiver {
+            Receiver::Video(receiver) => Some(receiver),
+            _ => None,
+        });
+        receivers.flat_map(|receiver| receiver.take_delays()).collect()
+    }
+
+    /// Who is in a slot.
+    pub fn participant(&self, slot: usize) -> Option<u32> {
+        self.slots.get(slot).and_then(|slot| slot.participant)
+    }
+
+    /// Ends the call.
+    pub fn leave(&mut self) {
+        if !self.over {
+            self.say(undertone_signaling::message::Leave {});
+            self.outputs.push_back(Output::CloseSignal { channel: 0 });
+            self.over = true;
+            self.events.push_back(Event::Ended);
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if !self.over {
+            self.over = true;
+            self.events.push_back(Event::Failed(failure));
+        }
+    }
+
+    fn random_u64(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
+    /// Takes an RTP packet that the session has opened.
+    fn on_rtp(&mut self, now: Timestamp, packet: &[u8]) {
+        let Some((header, payload)) = rtp::Header::parse(packet, self.path.extensions()) else {
+            self.control.malformed += 1;
+            return;
+        };
+        let size = packet.len() as u64 + self.session.rtp_overhead() as u64 + UDP_IP_BYTES;
+        self.path.on_packet(now, &header, DataSize::from_bytes(size));
+        let Some(index) = self.slot_of(&header) else {
+            self.control.unknown += 1;
+            return;
+        };
+        let payload = &packet[payload];
+        match &mut self.slots[index].receiver {
+            Receiver::Idle => {}
+            Receiver::Audio(receiver) => receiver.receive(now, &header, payload, &mut *self.transform),
+            Receiver::Video(receiver) => receiver.receive(now, &header, payload),
+        }
+    }
+
+    /// Does all that is due at `now`.
+    fn service(&mut self, now: Timestamp) {
+        if self.over {
+            return;
+        }
+        self.path.tick(now);
+        self.decode_video(now);
+        self.report(now);
+        self.adapt(now);
+        self.path.send_due(now, &mut self.session);
+        self.drain_session(now);
+    }
+
+    fn decode_video(&mut self, now: Timestamp) {
+        let (rtt, timing) = (self.control.rtt(), self.timing);
+        let mut failed = None;
+        for slot in &mut self.slots {
+            if let Receiver::Video(receiver) = &mut slot.receiver {
+                failed = receiver.service(now, rtt, timing, &mut *self.transform).err().or(failed);
+            }
+        }
+        if let Some(error) = failed {
+            self.fail(Failure::Codec(error.to_string()));
+        }
+    }
+
+    /// Fits what we send to what the path carries: speech first, pictures with the rest.
+    fn adapt(&mut self, now: Timestamp) {
+        let estimate = self.path.estimate();
+        let overhead = self.path.overhead(&self.session);
+        let mut left = estimate.saturating_sub(control::FEEDBACK_ALLOWANCE);
+        if let Some(speaker) = &mut self.speaker {
+            let loss_percent = (self.path.state().loss_permille / 10).min(100) as u8;
+            speaker.adapt(now, &Path { budget: left, overhead, loss_percent });
+            let plan = speaker.plan();
+            left = left.saturating_sub(plan.bitrate + overhead.per(plan.packet));
+        }
+        if let Some(camera) = &mut self.camera {
+            // Headers are a few percent of a video packet, and an encoder overshoots now and then.
+            camera.adapt(left.permille(900));
+        }
+    }
+
+    fn drain_session(&mut self, now: Timestamp) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                session::Output::Transmit(transmit) => {
+                    self.wire_sent += DataSize::from_bytes(transmit.bytes.len() as u64 + UDP_IP_BYTES);
+                    if self.outputs.len() < OUTPUTS {
+                        self.outputs.push_back(Output::Transmit(transmit));
+                    }
+                }
+                session::Output::Connected { .. } => {
+                    let setup = now.since(self.started.unwrap_or(now));
+                    self.setup = Some(setup);
+                    self.events.push_back(Event::Connected { setup });
+                }
+                session::Output::PathChanged(_) => {}
+                session::Output::Failed(error) => self.fail(match error {
+                    TransportError::PeerMisbehaved(_) => Failure::Peer(error.to_string()),
+                    _ => Failure::Unreachable(error.to_string()),
+                }),
+            }
+        }
+    }
+
+    /// The account so far.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            setup: self.setup,
+            rtt: self.control.rtt(),
+            wire_sent: self.wire_sent,
+            wire_received: self.wire_received,
+            payload_sent: self.path.payload_sent(),
+            estimate: self.path.estimate(),
+            congestion: self.path.state(),
+            plan: self.speaker.as_ref().map(AudioSender::plan),
+            video_rate: self.camera.as_ref().map_or(Bitrate::ZERO, VideoSender::rate),
+            video_frames: self.camera.as_ref().map_or((0, 0), VideoSender::frames),
+            resent: self.resent,
+            session: *self.session.stats(),
+            ..Stats::default()
+        };
+        for (index, slot) in self.slots.iter().enumerate() {
+            let participant = slot.participant;
+            match &slot.receiver {
+                Receiver::Audio(receiver) => {
+                    let stream = receiver.stream.stats();
+                    let last = self.played.iter().find(|(slot, _)| *slot == index);
+                    stats.audio.push(AudioSlotStats {
+                        participant,
+                        received: stream.received,
+                        lost: stream.lost,
+                        repaired: stream.repaired,
+                        late: receiver.jitter().stats().late,
+                        undecodable: receiver.undecodable(),
+                        jitter: stream.jitter,
+                        target: receiver.jitter().target(),
+                        decoded: receiver.frames(Origin::Decoded),
+                        rtx: receiver.frames(Origin::Rtx),
+                        lbrr: receiver.frames(Origin::Lbrr),
+                        dred: receiver.frames(Origin::Dred),
+                        concealed: receiver.frames(Origin::Plc),
+                        silence: receiver.frames(Origin::Silence),
+                        mouth_to_ear: last.and_then(|(_, played)| played.mouth_to_ear),
+                    });
+                }
+                Receiver::Video(receiver) => {
+                    let stream = receiver.stream.stats();
+                    stats.video.push(VideoSlotStats {
+                        participant,
+                        received: stream.received,
+                        lost: stream.lost,
+                        repaired: stream.repaired,
+                        decoded: receiver.decoded(),
+                        undecodable: receiver.undecodable(),
+                        freezes: receiver.buffer().stats().freezes,
+                    });
+                }
+                Receiver::Idle => {}
+            }
+        }
+        stats
+    }
+
+    /// Stops or resumes sending a kind of media.
+    pub fn mute(&mut self, kind: Kind, muted: bool) {
+        match kind {
+            Kind::Audio => self.audio_muted = muted,
+            Kind::Video => {
+                self.video_muted = muted;
+                if let (false, Some(camera)) = (muted, &mut self.camera) {
+                    camera.want_key();
+                }
+            }
+        }
+        self.say_muted(kind, muted);
+    }
+}
+
+impl Machine for Call {
+    fn handle(&mut self, now: Timestamp, input: Input<'_>) {
+        self.begin(now);
+        match input {
+            Input::Datagram { from, to, bytes } => {
+                self.wire_received += DataSize::from_bytes(bytes.len() as u64 + UDP_IP_BYTES);
+                if self.over {
+                    return;
+                }
+                match self.session.receive(now, from, to, bytes) {
+                    Received::Rtp(packet) => self.on_rtp(now, packet),
+                    Received::Rtcp(packet) => {
+                        let packets = undertone_transport::rtcp::parse(packet);
+                        self.on_rtcp(now, packets);
+                    }
+                    Received::Handled | Received::Dropped => {}
+                }
+            }
+            Input::Signal { message, .. } => self.on_signal(now, message),
+            Input::SignalClosed { .. } => self.on_signal_closed(),
+            Input::Tick => {}
+        }
+        if self.session.deadline().is_some_and(|deadline| deadline <= now) {
+            self.session.tick(now);
+        }
+        self.service(now);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        if self.over {
+            return None;
+        }
+        let slots = self.slots.iter().filter_map(|slot| match &slot.receiver {
+            Receiver::Idle => None,
+            Receiver::Audio(receiver) => receiver.stream.deadline(),
+            Receiver::Video(receiver) => {
+                [receiver.deadline(), receiver.stream.deadline()].into_iter().flatten().min()
+            }
+        });
+        let own = [self.session.deadline(), self.path.deadline(), self.control.deadline()];
+        own.into_iter().flatten().chain(slots).min()
+    }
+}

@@ -1,0 +1,179 @@
+//! RTCP: what the two ends tell each other about the media.
+
+use super::{Call, Receiver};
+use std::time::Duration;
+use undertone_media::{Bitrate, Ssrc, Timestamp};
+use undertone_transport::pacer::Priority;
+use undertone_transport::rtcp::{self, Rtcp};
+
+/// What our reports and feedback may cost beside the media.
+pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(2_500);
+
+/// Between sender reports, once the listener has had two: they are small and change little.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// With video, lips depend on them.
+const REPORT_INTERVAL_VIDEO: Duration = Duration::from_secs(1);
+
+/// What control traffic remembers.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    rtt: Option<Duration>,
+    next_report: Option<Timestamp>,
+    reports: u64,
+    /// RTP packets that make no sense.
+    pub(super) malformed: u64,
+    /// RTP packets of streams that nobody announced.
+    pub(super) unknown: u64,
+}
+
+impl Control {
+    /// The newest round trip.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.next_report
+    }
+}
+
+impl Call {
+    pub(super) fn on_rtcp(&mut self, now: Timestamp, packets: Vec<Rtcp>) {
+        for packet in packets {
+            match &packet {
+                Rtcp::SenderReport { ssrc, blocks, .. } => {
+                    if let Some(&index) = self.sources.get(ssrc) {
+                        match &mut self.slots[index].receiver {
+                            Receiver::Audio(receiver) => receiver.stream.on_sender_report(now, &packet),
+                            Receiver::Video(receiver) => receiver.stream.on_sender_report(now, &packet),
+                            Receiver::Idle => {}
+                        }
+                    }
+                    self.on_blocks(now, blocks);
+                }
+                Rtcp::ReceiverReport { blocks, .. } => self.on_blocks(now, blocks),
+                Rtcp::Nack { media, seqs, .. } => self.resend(now, *media, seqs),
+                Rtcp::Pli { media, .. } => self.want_key(*media),
+                Rtcp::Fir { requests, .. } => requests.iter().for_each(|(media, _)| self.want_key(*media)),
+                Rtcp::Twcc(_) | Rtcp::Ccfb(_) => {
+                    self.path.on_feedback(now, &packet, self.control.rtt);
+                }
+                Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
+            }
+        }
+    }
+
+    fn on_blocks(&mut self, now: Timestamp, blocks: &[rtcp::ReportBlock]) {
+        let ntp = self.timing.ntp(now);
+        if let Some(rtt) = blocks.iter().find_map(|block| block.round_trip(ntp)) {
+            self.control.rtt = Some(rtt);
+        }
+    }
+
+    fn want_key(&mut self, media: Ssrc) {
+        if let Some(camera) = &mut self.camera
+            && camera.stream.config().ssrc == media
+        {
+            camera.want_key();
+        }
+    }
+
+    fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
+        let rtt = self.control.rtt;
+        let audio = self.speaker.as_mut().map(|speaker| &mut speaker.stream);
+        let video = self.camera.as_mut().map(|camera| &mut camera.stream);
+        let Some(stream) = [audio, video].into_iter().flatten().find(|it| it.config().ssrc == media) else {
+            return;
+        };
+        for &seq in seqs {
+            if let Some(again) = stream.resend(now, seq, rtt) {
+                self.resent += 1;
+                self.path.enqueue(now, &self.session, Priority::Rtx, again.header, again.payload);
+            }
+        }
+    }
+
+    /// Sends the requests, feedback and reports that are due, in one datagram.
+    pub(super) fn report(&mut self, now: Timestamp) {
+        if !self.session.is_connected() {
+            return;
+        }
+        if let Some(rtt) = self.session.stats().rtt
+            && self.control.rtt.is_none()
+        {
+            self.control.rtt = Some(rtt);
+        }
+        let rtt = self.control.rtt;
+        let reporter = self.reporter();
+        let mut packets = Vec::new();
+        for slot in &mut self.slots {
+            let stream = match &mut slot.receiver {
+                Receiver::Idle => continue,
+                Receiver::Audio(receiver) => &mut receiver.stream,
+                Receiver::Video(receiver) => {
+                    if receiver.ask_key(now) {
+                        packets.push(Rtcp::Pli { sender: reporter, media: receiver.stream.config().ssrc });
+                    }
+                    &mut receiver.stream
+                }
+            };
+            let seqs = stream.nack(now, rtt);
+            if !seqs.is_empty() {
+                packets.push(Rtcp::Nack { sender: reporter, media: stream.config().ssrc, seqs });
+            }
+        }
+        if let Some(recorder) = &mut self.path.recorder
+            && let Some(report) = recorder.poll(now)
+        {
+            packets.push(report);
+        }
+        if self.control.next_report.is_none_or(|due| due <= now) {
+            self.sender_reports(now, &mut packets);
+        }
+        if !packets.is_empty() {
+            self.session.send_rtcp(now, rtcp::write(&packets));
+        }
+    }
+
+    /// Who speaks in our reports.
+    pub(super) fn reporter(&self) -> Ssrc {
+        let audio = self.speaker.as_ref().map(|speaker| speaker.stream.config().ssrc);
+        let video = self.camera.as_ref().map(|camera| camera.stream.config().ssrc);
+        audio.or(video).unwrap_or(Ssrc(self.local.first_ssrc))
+    }
+
+    fn sender_reports(&mut self, now: Timestamp, packets: &mut Vec<Rtcp>) {
+        let ntp = self.timing.ntp(now);
+        let mut reports: Vec<Rtcp> = Vec::new();
+        reports.extend(self.speaker.as_ref().and_then(|speaker| speaker.report(now, ntp)));
+        reports.extend(self.camera.as_ref().and_then(|camera| camera.report(now, ntp)));
+        let mut blocks = Vec::new();
+        for slot in &mut self.slots {
+            let stream = match &mut slot.receiver {
+                Receiver::Idle => continue,
+                Receiver::Audio(receiver) => &mut receiver.stream,
+                Receiver::Video(receiver) => &mut receiver.stream,
+            };
+            if stream.stats().received > 0 {
+                blocks.push(stream.report_block(now));
+            }
+        }
+        blocks.truncate(31);
+        match reports.first_mut() {
+            Some(Rtcp::SenderReport { blocks: own, .. }) => *own = blocks,
+            _ if blocks.is_empty() => return,
+            _ => reports.push(Rtcp::ReceiverReport { ssrc: self.reporter(), blocks }),
+        }
+        self.control.reports += 1;
+        let wait = if self.control.reports < 3 {
+            // The listener wants the first soon, and again in case it was lost.
+            Duration::from_millis(500)
+        } else if self.camera.is_some() {
+            REPORT_INTERVAL_VIDEO
+        } else {
+            REPORT_INTERVAL
+        };
+        self.control.next_report = Some(now + wait);
+        packets.splice(0..0, reports);
+    }
+}

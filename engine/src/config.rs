@@ -1,0 +1,95 @@
+//! What a call is told at its beginning.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use undertone_media::Bitrate;
+use undertone_transport::dtls::{Certificate, Crypto};
+
+/// Our part in finding each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Enter a room of an SFU.
+    Join {
+        /// The room.
+        room: String,
+        /// The signed grant; empty where the server is open.
+        token: String,
+        /// How the others shall see us.
+        name: String,
+    },
+    /// Call a peer directly: the first signalling message is our offer.
+    Offer,
+    /// Be called directly: wait for the peer's offer.
+    Answer,
+}
+
+/// The camera's side of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoConfig {
+    /// Luma width in pixels; even.
+    pub width: usize,
+    /// Luma height in pixels; even.
+    pub height: usize,
+    /// Pictures a second.
+    pub fps: u32,
+    /// The most that video may take. Default 1.5 Mbit/s, which 720p needs to look good.
+    pub max_bitrate: Bitrate,
+}
+
+impl Default for VideoConfig {
+    fn default() -> VideoConfig {
+        VideoConfig { width: 640, height: 360, fps: 30, max_bitrate: Bitrate::from_kbps(1500) }
+    }
+}
+
+/// How a call behaves.
+#[derive(Clone)]
+pub struct Config {
+    /// Our part in finding each other.
+    pub role: Role,
+    /// Our UDP addresses, best first; media leaves from them.
+    pub local: Vec<SocketAddr>,
+    /// Whether we have a microphone. Default yes.
+    pub audio: bool,
+    /// The camera, if there is one. Default none.
+    pub video: Option<VideoConfig>,
+    /// How many others can be heard at once. Default 3: more voices at once are noise.
+    pub audio_slots: usize,
+    /// How many others can be seen at once. Default 0: a caller without a screen pays for no pictures.
+    pub video_slots: usize,
+    /// First estimate of what the path carries. Default 300 kbit/s: speech and small video start at once.
+    pub start_bitrate: Bitrate,
+    /// How long to look for a path before giving up. Default 15 s.
+    pub connect_timeout: Duration,
+    /// Proves who we are to the peer whom signalling told its fingerprint.
+    pub certificate: Certificate,
+    /// Where the handshake's randomness comes from. Default the system; seeded in a simulation.
+    pub crypto: Crypto,
+    /// Seeds everything else that is random: SSRCs, sequence numbers, ICE credentials.
+    pub seed: [u8; 32],
+    /// The instant that `Timestamp::ZERO` stands for.
+    pub anchor: Instant,
+    /// Wall-clock time at `Timestamp::ZERO`; see [`crate::Timing`].
+    pub epoch: Duration,
+}
+
+impl Config {
+    /// A voice call, with a fresh certificate. `seed` must be unpredictable in a real call.
+    pub fn new(role: Role, local: Vec<SocketAddr>, seed: [u8; 32], anchor: Instant) -> Config {
+        Config {
+            role,
+            local,
+            audio: true,
+            video: None,
+            audio_slots: 3,
+            video_slots: 0,
+            start_bitrate: Bitrate::from_kbps(300),
+            connect_timeout: Duration::from_secs(15),
+            certificate: Certificate::generate(),
+            crypto: Crypto::System,
+            seed,
+            anchor,
+            epoch: Duration::ZERO,
+        }
+    }
+}

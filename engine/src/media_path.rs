@@ -1,0 +1,149 @@
+//! What all streams of a call share: one path, one estimate of it, one queue before it.
+
+use std::time::Duration;
+use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
+use undertone_transport::bwe::{self, Cc, DelayLoss};
+use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
+use undertone_transport::pacer::{self, Pacer, Priority};
+use undertone_transport::rtcp::Rtcp;
+use undertone_transport::rtp::{self, Extension, ExtensionMap};
+use undertone_transport::session::Session;
+
+/// IPv4 and UDP headers; RTP's fixed header.
+pub(crate) const UDP_IP_BYTES: u64 = 28;
+const RTP_BYTES: u64 = 12;
+
+/// A packet that waits to be sent.
+struct Waiting {
+    header: rtp::Header,
+    payload: Vec<u8>,
+}
+
+/// Paces, numbers, seals, and learns from feedback.
+pub(crate) struct MediaPath {
+    pacer: Pacer<Waiting>,
+    cc: DelayLoss,
+    sent: SentLog,
+    /// Tells the peer what arrived; `None` if no feedback was agreed.
+    pub(crate) recorder: Option<Recorder>,
+    format: Option<Format>,
+    next_twcc: u16,
+    extensions: ExtensionMap,
+    payload_sent: DataSize,
+}
+
+impl MediaPath {
+    pub(crate) fn new(start: Bitrate) -> MediaPath {
+        MediaPath {
+            pacer: Pacer::new(pacer::Config { rate: start, ..pacer::Config::default() }),
+            cc: DelayLoss::new(bwe::Config { start, ..bwe::Config::default() }),
+            sent: SentLog::new(),
+            recorder: None,
+            format: None,
+            next_twcc: 0,
+            extensions: ExtensionMap::default(),
+            payload_sent: DataSize::ZERO,
+        }
+    }
+
+    /// Signalling has settled feedback and extensions.
+    pub(crate) fn agree(&mut self, format: Option<Format>, extensions: ExtensionMap, reporter: Ssrc) {
+        self.recorder = format.map(|format| Recorder::new(format, reporter));
+        self.format = format;
+        self.extensions = extensions;
+    }
+
+    /// What the extensions are called on this call's wire.
+    pub(crate) fn extensions(&self) -> &ExtensionMap {
+        &self.extensions
+    }
+
+    /// Bytes that a packet of speech costs beside its payload.
+    pub(crate) fn overhead(&self, session: &Session) -> DataSize {
+        let numbered = self.format == Some(Format::Twcc) && self.extensions.id(Extension::TransportCc).is_some();
+        let extension = if numbered { 8 } else { 0 };
+        DataSize::from_bytes(UDP_IP_BYTES + RTP_BYTES + extension + session.rtp_overhead() as u64)
+    }
+
+    /// Queues a packet of media or of repair.
+    pub(crate) fn enqueue(
+        &mut self,
+        now: Timestamp,
+        session: &Session,
+        priority: Priority,
+        header: rtp::Header,
+        payload: Vec<u8>,
+    ) {
+        let size = self.overhead(session) + DataSize::from_bytes(payload.len() as u64);
+        if priority != Priority::Rtx {
+            self.payload_sent += DataSize::from_bytes(payload.len() as u64);
+        }
+        self.pacer.enqueue(now, priority, Waiting { header, payload }, size);
+    }
+
+    /// Sends what the pacer lets go.
+    pub(crate) fn send_due(&mut self, now: Timestamp, session: &mut Session) {
+        while let Some(Waiting { mut header, payload }) = self.pacer.poll(now) {
+            let mut id = PacketId::Rtp(header.ssrc, header.seq);
+            if self.format == Some(Format::Twcc) {
+                id = PacketId::Twcc(self.next_twcc);
+                header.ext.twcc = Some(self.next_twcc);
+                self.next_twcc = self.next_twcc.wrapping_add(1);
+            }
+            let mut packet = Vec::with_capacity(payload.len() + 64);
+            header.write(&self.extensions, &mut packet);
+            packet.extend_from_slice(&payload);
+            let size = DataSize::from_bytes(packet.len() as u64 + session.rtp_overhead() as u64 + UDP_IP_BYTES);
+            self.sent.on_sent(now, id, size);
+            self.cc.on_sent(now, size);
+            session.send_rtp(now, packet);
+        }
+    }
+
+    /// A media packet arrived.
+    pub(crate) fn on_packet(&mut self, now: Timestamp, header: &rtp::Header, size: DataSize) {
+        let id = match self.format {
+            Some(Format::Twcc) => match header.ext.twcc {
+                Some(seq) => PacketId::Twcc(seq),
+                None => return,
+            },
+            _ => PacketId::Rtp(header.ssrc, header.seq),
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_packet(now, id, size);
+        }
+    }
+
+    /// A report arrived; true if it told something of our packets.
+    pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp, rtt: Option<Duration>) -> bool {
+        let outcomes = self.sent.on_feedback(now, report);
+        if !outcomes.is_empty() {
+            self.cc.on_feedback(now, &outcomes, rtt);
+        }
+        !outcomes.is_empty()
+    }
+
+    /// Time passes.
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        self.cc.on_tick(now);
+        self.pacer.set_rate(now, self.cc.estimate());
+    }
+
+    pub(crate) fn estimate(&self) -> Bitrate {
+        self.cc.estimate()
+    }
+
+    pub(crate) fn state(&self) -> bwe::State {
+        self.cc.state()
+    }
+
+    pub(crate) fn payload_sent(&self) -> DataSize {
+        self.payload_sent
+    }
+
+    /// When something is due: a packet to send, or a report.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        let report = self.recorder.as_ref().and_then(Recorder::deadline);
+        [self.pacer.deadline(), report].into_iter().flatten().min()
+    }
+}

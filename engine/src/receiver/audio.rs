@@ -1,0 +1,237 @@
+//! One audio slot: packets in, 10 ms of PCM out.
+//!
+//! Here the jitter buffer's decisions meet the codec: `jitter` says what, the decoder and the stretcher do
+//! it, and a queue of decoded sound evens out packets of 20–120 ms into steps of 10. Each step remembers
+//! where it came from and when it was captured, which is all that the statistics need.
+
+use crate::{FRAME_SAMPLES, FrameTransform, OPUS_TICKS_PER_SAMPLE, Timing};
+use std::collections::VecDeque;
+use std::time::Duration;
+use undertone_codec::opus::{self, Decoder, DecoderConfig, Level};
+use undertone_codec::stretch::{Change, Stretcher};
+use undertone_codec::{CodecError, SAMPLE_RATE};
+use undertone_jitter::{Contents, How, JitterBuffer, Playout, Stretch};
+use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_transport::rtp;
+use undertone_transport::stream::RecvStream;
+
+/// Where 10 ms of played sound came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A packet that came the first time.
+    Decoded,
+    /// A packet that was sent again (RFC 4588).
+    Rtx,
+    /// The low-rate copy in the next packet.
+    Lbrr,
+    /// Deep redundancy in a later packet.
+    Dred,
+    /// Made up by the decoder.
+    Plc,
+    /// Nobody spoke, or nothing has come yet.
+    Silence,
+}
+
+/// What a slot played in one step of 10 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Played {
+    /// Where most of it came from.
+    pub origin: Origin,
+    /// How long ago its first sample entered the speaker's microphone, if the speaker's clock is known.
+    pub mouth_to_ear: Option<Duration>,
+}
+
+/// A run of decoded sound of one origin.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    samples: usize,
+    origin: Origin,
+    /// The media time of its first sample; `None` for sound that nobody made.
+    time: Option<MediaTime>,
+}
+
+/// One audio slot.
+pub struct AudioReceiver {
+    /// The stream's numbers, repairs and reports.
+    pub stream: RecvStream,
+    jitter: JitterBuffer,
+    decoder: Decoder,
+    stretcher: Stretcher,
+    pcm: Vec<i16>,
+    scratch: Vec<i16>,
+    spans: VecDeque<Span>,
+    undecodable: u64,
+    frames: [u64; 6],
+}
+
+impl AudioReceiver {
+    /// A slot for one stream.
+    ///
+    /// # Errors
+    /// `CodecError` if the decoder cannot be made.
+    pub fn new(stream: RecvStream, clock_rate: u32) -> Result<AudioReceiver, CodecError> {
+        Ok(AudioReceiver {
+            stream,
+            jitter: JitterBuffer::new(undertone_jitter::Config { clock_rate, ..Default::default() }),
+            decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
+            stretcher: Stretcher::new(SAMPLE_RATE)?,
+            pcm: Vec::with_capacity(8 * FRAME_SAMPLES),
+            scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
+            spans: VecDeque::new(),
+            undecodable: 0,
+            frames: [0; 6],
+        })
+    }
+
+    /// Takes an RTP packet of this stream or of its retransmissions.
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        header: &rtp::Header,
+        payload: &[u8],
+        transform: &mut dyn FrameTransform,
+    ) {
+        let Some(mut packet) = self.stream.receive(now, header, payload) else { return };
+        let data = std::mem::take(&mut packet.payload);
+        let mut frame = EncodedFrame { kind: Kind::Audio, time: packet.time, captured: now, key: true, data };
+        if !transform.inbound(&mut frame) {
+            self.undecodable += 1;
+            return;
+        }
+        packet.payload = frame.data;
+        let Some(duration) = opus::packet_duration(&packet.payload) else {
+            self.undecodable += 1;
+            return;
+        };
+        let contents = Contents { lbrr: opus::has_lbrr(&packet.payload), ..Contents::plain(duration) };
+        self.jitter.insert(now, packet, contents);
+    }
+
+    /// Adds the next 10 ms of this slot to `mix`.
+    pub fn pull(
+        &mut self,
+        now: Timestamp,
+        rtt: Option<Duration>,
+        timing: Timing,
+        mix: &mut [i32; FRAME_SAMPLES],
+    ) -> Played {
+        // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
+        // by a sound buffer, and keeps a broken one from hanging the speaker.
+        for _ in 0..16 {
+            let queued = Duration::from_micros(self.pcm.len() as u64 * 1_000_000 / u64::from(SAMPLE_RATE));
+            let stream = &self.stream;
+            let playout = self.jitter.decide(now, queued, |seq| stream.repairable_until(seq, rtt));
+            if matches!(playout, Playout::Wait) {
+                break;
+            }
+            self.act(playout);
+        }
+        self.take(now, timing, mix)
+    }
+
+    /// Does what the jitter buffer decided.
+    fn act(&mut self, playout: Playout) {
+        self.scratch.clear();
+        let (origin, time) = match playout {
+            Playout::Play { packet, stretch, .. } => {
+                if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
+                    self.undecodable += 1;
+                    let samples = opus::packet_duration(&packet.payload).map_or(FRAME_SAMPLES, samples);
+                    self.decoder.conceal(samples, &mut self.scratch);
+                    (Origin::Plc, Some(packet.time))
+                } else {
+                    match stretch {
+                        Stretch::None => {}
+                        Stretch::Faster(_) => _ = self.stretcher.stretch(&mut self.scratch, Change::Faster),
+                        Stretch::Slower(_) => _ = self.stretcher.stretch(&mut self.scratch, Change::Slower),
+                    }
+                    (if packet.repaired { Origin::Rtx } else { Origin::Decoded }, Some(packet.time))
+                }
+            }
+            Playout::Recover { from, missing, how, .. } => {
+                let wanted = samples(missing);
+                let (origin, done) = match how {
+                    How::Lbrr => {
+                        (Origin::Lbrr, self.decoder.recover_lbrr(&from.payload, wanted, &mut self.scratch))
+                    }
+                    How::Dred(before) => {
+                        let parsed = self.decoder.parse_dred(&from.payload).is_some();
+                        let offset = samples(before);
+                        (
+                            Origin::Dred,
+                            parsed && self.decoder.recover_dred(offset, wanted, &mut self.scratch),
+                        )
+                    }
+                };
+                if done {
+                    (origin, None)
+                } else {
+                    self.scratch.clear();
+                    self.decoder.conceal(wanted, &mut self.scratch);
+                    (Origin::Plc, None)
+                }
+            }
+            Playout::Conceal { duration } => {
+                self.decoder.conceal(samples(duration), &mut self.scratch);
+                (Origin::Plc, None)
+            }
+            Playout::Silence { duration } => {
+                self.scratch.resize(samples(duration), 0);
+                (Origin::Silence, None)
+            }
+            Playout::Wait => return,
+        };
+        self.pcm.extend_from_slice(&self.scratch);
+        self.spans.push_back(Span { samples: self.scratch.len(), origin, time });
+    }
+
+    /// Plays 10 ms from the queue.
+    fn take(&mut self, now: Timestamp, timing: Timing, mix: &mut [i32; FRAME_SAMPLES]) -> Played {
+        let first = self.spans.front().copied();
+        let available = self.pcm.len().min(FRAME_SAMPLES);
+        for (sum, sample) in mix.iter_mut().zip(self.pcm.drain(..available)) {
+            *sum += i32::from(sample);
+        }
+        let mut left = available;
+        while left > 0 {
+            let Some(span) = self.spans.front_mut() else { break };
+            let part = span.samples.min(left);
+            span.samples -= part;
+            span.time = span.time.map(|time| time + part as u64 * OPUS_TICKS_PER_SAMPLE);
+            left -= part;
+            if span.samples == 0 {
+                self.spans.pop_front();
+            }
+        }
+        let origin = first.map_or(Origin::Silence, |span| span.origin);
+        self.frames[origin as usize] += 1;
+        let captured = first.and_then(|span| span.time).and_then(|time| self.stream.capture_ntp(time));
+        let mouth_to_ear = captured.and_then(|captured| timing.since(now, captured));
+        Played { origin, mouth_to_ear }
+    }
+
+    /// Steps of 10 ms played so far, by origin.
+    pub fn frames(&self, origin: Origin) -> u64 {
+        self.frames[origin as usize]
+    }
+
+    /// Packets whose payload was no Opus packet: the speaker's fault.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// The jitter buffer's own account.
+    pub fn jitter(&self) -> &JitterBuffer {
+        &self.jitter
+    }
+
+    /// Holds the sound back, so that the picture of the same person can keep up.
+    pub fn hold(&mut self, floor: Duration) {
+        self.jitter.hold(floor);
+    }
+}
+
+/// Samples in a duration.
+fn samples(duration: Duration) -> usize {
+    (duration.as_micros() as u64 * u64::from(SAMPLE_RATE) / 1_000_000) as usize
+}

@@ -1,0 +1,153 @@
+//! One video slot: packets in, pictures out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+use undertone_codec::CodecError;
+use undertone_codec::h264::Decoder;
+use undertone_jitter::frames::{Config, Facts, FrameBuffer};
+use undertone_media::{EncodedFrame, Kind, Timestamp, VideoFrame};
+use undertone_transport::payload::{dd, h264};
+use undertone_transport::rtp;
+use undertone_transport::stream::RecvStream;
+
+use crate::{FrameTransform, Timing};
+
+/// A lost picture is asked for again no sooner than this: a key frame takes its time to come.
+const KEY_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Decoded pictures wait for at most so many calls of `pull`; an owner that never pulls loses old ones.
+const WAITING: usize = 8;
+
+/// One video slot.
+pub struct VideoReceiver {
+    /// The stream's numbers, repairs and reports.
+    pub stream: RecvStream,
+    buffer: FrameBuffer,
+    descriptors: dd::Parser,
+    decoder: Decoder,
+    shown: VecDeque<VideoFrame>,
+    decoded: u64,
+    undecodable: u64,
+    asked: Option<Timestamp>,
+    delays: Vec<Duration>,
+}
+
+impl VideoReceiver {
+    /// A slot for one stream.
+    pub fn new(stream: RecvStream, clock_rate: u32) -> VideoReceiver {
+        VideoReceiver {
+            stream,
+            buffer: FrameBuffer::new(Config { clock_rate, ..Config::default() }),
+            descriptors: dd::Parser::default(),
+            decoder: Decoder::new(),
+            shown: VecDeque::new(),
+            decoded: 0,
+            undecodable: 0,
+            asked: None,
+            delays: Vec::new(),
+        }
+    }
+
+    /// Takes an RTP packet of this stream or of its retransmissions.
+    pub fn receive(&mut self, now: Timestamp, header: &rtp::Header, payload: &[u8]) {
+        let Some(packet) = self.stream.receive(now, header, payload) else { return };
+        let described = header.ext.dd.as_ref().and_then(|bytes| self.descriptors.parse(bytes.as_bytes()));
+        let facts = match described {
+            Some(facts) => Facts { start: facts.start, end: facts.end, key: facts.key },
+            None => Facts {
+                start: h264::is_start(&packet.payload),
+                end: packet.marker,
+                key: h264::is_key(&packet.payload),
+            },
+        };
+        self.buffer.insert(now, packet, facts);
+    }
+
+    /// Decodes what is due.
+    ///
+    /// # Errors
+    /// `CodecError` if a decoder cannot be made. A picture that cannot be decoded is no error: it is
+    /// counted, and a key frame is asked for.
+    pub fn service(
+        &mut self,
+        now: Timestamp,
+        rtt: Option<Duration>,
+        timing: Timing,
+        transform: &mut dyn FrameTransform,
+    ) -> Result<(), CodecError> {
+        let stream = &self.stream;
+        while let Some(frame) = self.buffer.poll(now, |seq| stream.repairable_until(seq, rtt)) {
+            let payloads = frame.packets.iter().map(|packet| packet.payload.as_slice());
+            let Some(data) = h264::assemble(payloads) else {
+                self.undecodable += 1;
+                continue;
+            };
+            let captured = stream.capture_ntp(frame.time).and_then(|ntp| timing.since(now, ntp));
+            let mut coded = EncodedFrame {
+                kind: Kind::Video,
+                time: frame.time,
+                captured: captured.map_or(now, |ago| now - ago),
+                key: frame.key,
+                data,
+            };
+            if !transform.inbound(&mut coded) {
+                self.undecodable += 1;
+                continue;
+            }
+            match self.decoder.decode(&coded.data, coded.captured) {
+                Ok(Some(picture)) => {
+                    self.decoded += 1;
+                    self.delays.extend(captured);
+                    if self.shown.len() == WAITING {
+                        self.shown.pop_front();
+                    }
+                    self.shown.push_back(picture);
+                }
+                Ok(None) => {}
+                Err(error @ CodecError::Library { .. }) => return Err(error),
+                Err(_) => self.undecodable += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next picture to show.
+    pub fn pull(&mut self) -> Option<VideoFrame> {
+        self.shown.pop_front()
+    }
+
+    /// True if a key frame is to be asked for now; it counts as asked for.
+    pub fn ask_key(&mut self, now: Timestamp) -> bool {
+        let wanted = self.stream.stats().received > 0 && (self.buffer.wants_key() || self.decoder.needs_key());
+        let due = self.asked.is_none_or(|asked| now.since(asked) >= KEY_INTERVAL);
+        if wanted && due {
+            self.asked = Some(now);
+        }
+        wanted && due
+    }
+
+    /// When to call [`VideoReceiver::service`] if nothing comes before.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.buffer.deadline()
+    }
+
+    /// Pictures decoded.
+    pub fn decoded(&self) -> u64 {
+        self.decoded
+    }
+
+    /// Pictures that came whole and could not be decoded: the sender's fault.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// Camera to screen, for each picture shown, in order; emptied by the call.
+    pub fn take_delays(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.delays)
+    }
+
+    /// The frame buffer's own account.
+    pub fn buffer(&self) -> &FrameBuffer {
+        &self.buffer
+    }
+}

@@ -1,0 +1,123 @@
+//! The microphone's side: 10 ms steps in, coded packets out.
+
+use crate::adapt::{Path, Plan, Planner};
+use crate::OPUS_TICKS_PER_SAMPLE;
+use std::time::Duration;
+use undertone_codec::opus::{Encoder, EncoderConfig};
+use undertone_codec::{CodecError, SAMPLE_RATE, level};
+use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_transport::rtcp::Rtcp;
+use undertone_transport::rtp::AudioLevel;
+use undertone_transport::stream::SendStream;
+
+/// Cuts the microphone's sound into packets as planned, and codes them.
+pub struct AudioSender {
+    /// The stream's numbers, memory and reports.
+    pub stream: SendStream,
+    encoder: Encoder,
+    planner: Planner,
+    pending: Vec<i16>,
+    /// Media time of the first pending sample.
+    time: MediaTime,
+    /// Media time and capture time of the packet coded last, for sender reports.
+    last: Option<(MediaTime, Timestamp)>,
+    level: u8,
+    coded: Vec<u8>,
+}
+
+/// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
+const VOICE_LEVEL: u8 = 50;
+
+impl AudioSender {
+    /// A sender for one stream over a path as known now.
+    ///
+    /// # Errors
+    /// `CodecError` if the encoder cannot be made.
+    pub fn new(stream: SendStream, path: &Path) -> Result<AudioSender, CodecError> {
+        let planner = Planner::new(path);
+        let encoder =
+            Encoder::new(&EncoderConfig { bitrate: planner.current().bitrate, ..EncoderConfig::default() })?;
+        Ok(AudioSender {
+            stream,
+            encoder,
+            planner,
+            pending: Vec::with_capacity(SAMPLE_RATE as usize / 10),
+            time: MediaTime(0),
+            last: None,
+            level: 127,
+            coded: Vec::with_capacity(512),
+        })
+    }
+
+    /// Takes the newest 10 ms, whose last sample was captured at `now`. Returns a coded frame when enough
+    /// has come together.
+    ///
+    /// # Errors
+    /// `CodecError` if the encoder refuses, which would be our own bug.
+    pub fn push(&mut self, now: Timestamp, pcm: &[i16]) -> Result<Option<EncodedFrame>, CodecError> {
+        self.pending.extend_from_slice(pcm);
+        let wanted = samples(self.planner.current().packet);
+        if self.pending.len() < wanted {
+            return Ok(None);
+        }
+        let captured = now - duration(self.pending.len());
+        let packet = &self.pending[..wanted];
+        self.level = level::rms_dbov(packet);
+        let coded = self.encoder.encode(packet, &mut self.coded);
+        let time = self.time;
+        self.last = Some((time, captured));
+        self.time = time + wanted as u64 * OPUS_TICKS_PER_SAMPLE;
+        self.pending.drain(..wanted);
+        coded?;
+        // Two bytes or less are silence that need not be sent (RFC 7587 §3.1.3).
+        Ok((self.coded.len() > 2).then(|| EncodedFrame {
+            kind: Kind::Audio,
+            time,
+            captured,
+            key: true,
+            data: self.coded.clone(),
+        }))
+    }
+
+    /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap.
+    pub fn skip(&mut self, pcm: &[i16]) {
+        self.time = self.time + (self.pending.len() + pcm.len()) as u64 * OPUS_TICKS_PER_SAMPLE;
+        self.pending.clear();
+    }
+
+    /// Plans anew for the path as known now.
+    pub fn adapt(&mut self, now: Timestamp, path: &Path) {
+        let before = self.planner.current();
+        let plan = self.planner.update(now, path);
+        if plan.bitrate != before.bitrate {
+            self.encoder.set_bitrate(plan.bitrate);
+        }
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> Plan {
+        self.planner.current()
+    }
+
+    /// How loud the last packet was.
+    pub fn level(&self) -> AudioLevel {
+        AudioLevel { voice: self.level < VOICE_LEVEL, level: self.level }
+    }
+
+    /// A sender report. A sample leaves the far decoder later than it entered our encoder, by the codec's
+    /// lookahead: the report dates the sound, not the packet, so that lips and delays are right.
+    pub fn report(&self, now: Timestamp, ntp: u64) -> Option<Rtcp> {
+        let (time, captured) = self.last?;
+        let since = now.since(captured) + self.encoder.lookahead();
+        let ticks = since.as_micros() as u64 * u64::from(SAMPLE_RATE) * OPUS_TICKS_PER_SAMPLE / 1_000_000;
+        Some(self.stream.sender_report(ntp, time + ticks))
+    }
+}
+
+fn samples(duration: Duration) -> usize {
+    (duration.as_micros() as u64 * u64::from(SAMPLE_RATE) / 1_000_000) as usize
+}
+
+fn duration(samples: usize) -> Duration {
+    Duration::from_micros(samples as u64 * 1_000_000 / u64::from(SAMPLE_RATE))
+}

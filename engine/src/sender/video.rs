@@ -1,0 +1,122 @@
+//! The camera's side: pictures in, H.264 frames out.
+
+use crate::VideoConfig;
+use std::time::Duration;
+use undertone_codec::CodecError;
+use undertone_codec::h264::{Encoder, EncoderConfig};
+use undertone_media::{Bitrate, EncodedFrame, Kind, MediaTime, Timestamp, VideoFrame};
+use undertone_transport::payload::dd;
+use undertone_transport::rtcp::Rtcp;
+use undertone_transport::stream::SendStream;
+
+/// RTP counts video at 90 kHz (RFC 6184 §5.1).
+const CLOCK_RATE: u64 = 90_000;
+
+/// Below this a picture is not worth its bits: the camera pauses and leaves the path to speech.
+const LEAST_RATE: Bitrate = Bitrate::from_kbps(60);
+
+/// The encoder is told of a new rate only if it differs by more than this share.
+const RATE_STEP_PERMILLE: u64 = 50;
+
+/// Codes the camera's pictures at the rate that is left for them.
+pub struct VideoSender {
+    /// The stream's numbers, memory and reports.
+    pub stream: SendStream,
+    /// Writes what a picture depends on, for an SFU that cannot read it.
+    pub descriptor: dd::Writer,
+    config: VideoConfig,
+    encoder: Encoder,
+    rate: Bitrate,
+    paused: bool,
+    key_wanted: bool,
+    frames: u64,
+    keys: u64,
+    frame_number: u16,
+    last: Option<(MediaTime, Timestamp)>,
+}
+
+impl VideoSender {
+    /// A sender for one stream.
+    ///
+    /// # Errors
+    /// `CodecError` if the encoder cannot be made for this size.
+    pub fn new(stream: SendStream, config: VideoConfig, rate: Bitrate) -> Result<VideoSender, CodecError> {
+        let rate = rate.min(config.max_bitrate).max(LEAST_RATE);
+        let VideoConfig { width, height, fps, .. } = config;
+        let encoder = Encoder::new(EncoderConfig { width, height, fps, bitrate: rate, ..Default::default() })?;
+        Ok(VideoSender {
+            stream,
+            descriptor: dd::Writer::new(1),
+            config,
+            encoder,
+            rate,
+            paused: false,
+            key_wanted: true,
+            frames: 0,
+            keys: 0,
+            frame_number: 0,
+            last: None,
+        })
+    }
+
+    /// Codes a picture; `None` if the encoder left it out to keep the rate, or the path carries none.
+    ///
+    /// # Errors
+    /// `CodecError` if the picture has the wrong size: the caller's fault.
+    pub fn push(&mut self, frame: &VideoFrame) -> Result<Option<(EncodedFrame, u16)>, CodecError> {
+        if self.paused {
+            return Ok(None);
+        }
+        let Some(coded) = self.encoder.encode(frame, self.key_wanted)? else { return Ok(None) };
+        self.key_wanted &= !coded.key;
+        self.frames += 1;
+        self.keys += u64::from(coded.key);
+        let time = MediaTime(ticks(frame.captured.since(Timestamp::ZERO)));
+        self.last = Some((time, frame.captured));
+        let number = self.frame_number;
+        self.frame_number = number.wrapping_add(1);
+        let captured = frame.captured;
+        Ok(Some((EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data }, number)))
+    }
+
+    /// The next picture shall be a key frame: somebody lost track, or is new.
+    pub fn want_key(&mut self) {
+        self.key_wanted = true;
+    }
+
+    /// Sets the rate that is left for pictures.
+    pub fn adapt(&mut self, rate: Bitrate) {
+        let paused = rate < LEAST_RATE;
+        if self.paused && !paused {
+            self.key_wanted = true;
+        }
+        self.paused = paused;
+        let rate = rate.min(self.config.max_bitrate).max(LEAST_RATE);
+        let step = self.rate.permille(RATE_STEP_PERMILLE);
+        let near = rate.saturating_sub(self.rate) < step && self.rate.saturating_sub(rate) < step;
+        // A refused rate leaves the old one in force, which the next change corrects.
+        if !near && self.encoder.set_bitrate(rate).is_ok() {
+            self.rate = rate;
+        }
+    }
+
+    /// The rate in force; zero while the path carries no pictures.
+    pub fn rate(&self) -> Bitrate {
+        if self.paused { Bitrate::ZERO } else { self.rate }
+    }
+
+    /// Pictures coded, and of them key frames.
+    pub fn frames(&self) -> (u64, u64) {
+        (self.frames, self.keys)
+    }
+
+    /// A sender report: what ties the pictures to the sound.
+    pub fn report(&self, now: Timestamp, ntp: u64) -> Option<Rtcp> {
+        let (time, captured) = self.last?;
+        Some(self.stream.sender_report(ntp, time + ticks(now.since(captured))))
+    }
+}
+
+fn ticks(span: Duration) -> u64 {
+    span.as_micros() as u64 * CLOCK_RATE / 1_000_000
+}
