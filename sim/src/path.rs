@@ -140,10 +140,9 @@ impl LinkModel {
     pub fn change(&mut self, at: Timestamp, change: Change) {
         if let Change::Rate(rate) = change {
             self.bottleneck.set_rate(at, rate);
-        } else {
-            let place = self.changes.partition_point(|&(other, _)| other <= at);
-            self.changes.insert(place, (at, change));
         }
+        let place = self.changes.partition_point(|&(other, _)| other <= at);
+        self.changes.insert(place, (at, change));
     }
 
     /// What the link has done so far.
@@ -152,7 +151,8 @@ impl LinkModel {
     }
 
     fn apply_due(&mut self, now: Timestamp) {
-        while let Some((at, change)) = self.changes.pop_front_if(|(at, _)| *at <= now) {
+        while let Some(&(at, change)) = self.changes.front().filter(|&&(at, _)| at <= now) {
+            self.changes.pop_front();
             match change {
                 Change::Loss(share) => self.loss.set_share(share),
                 Change::Burst(packets) => self.loss.set_burst(packets),
@@ -161,7 +161,7 @@ impl LinkModel {
                 Change::Delay(delay) => self.delay = delay,
                 Change::Jitter(jitter) => self.jitter = jitter,
                 Change::Reorder(reorder) => self.reorder = reorder,
-                Change::Rate(rate) => self.bottleneck.set_rate(at, rate),
+                Change::Rate(_) => {} // The bottleneck was told in advance.
             }
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Mean opinion score by the E-model, simplified as ITU-T G.107 §7 and G.113 allow: R = 93.2 − Id − Ie,eff
 /// with Ie = 5 and Bpl = 15 (a wideband codec with concealment) and random loss.
 ///
-/// `delay_ms` is mouth to ear, `loss_percent` what the listener did not get. From 1 (bad) to 4.41.
+/// `delay_ms` is mouth to ear, `loss_percent` what the listener did not get. From 1 (bad) to 4.29.
 pub fn mos(delay_ms: f64, loss_percent: f64) -> f64 {
     const IE: f64 = 5.0;
     const BPL: f64 = 15.0;
