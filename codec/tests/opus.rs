@@ -1,0 +1,337 @@
+//! Speech through Opus: quality, rate, losses, bad packets.
+
+mod speech;
+
+use proptest::prelude::*;
+use speech::{alike, clip, energy, reading, snr_db};
+use std::time::Duration;
+use undertone_codec::opus::{
+    Decoder, DecoderConfig, Encoder, EncoderConfig, Level, has_lbrr, packet_duration,
+};
+use undertone_codec::{CodecError, SAMPLE_RATE};
+use undertone_media::Bitrate;
+
+const MS_20: usize = 320;
+
+fn encode(config: &EncoderConfig, pcm: &[i16], packet_samples: usize) -> Vec<Vec<u8>> {
+    let mut encoder = Encoder::new(config).unwrap();
+    pcm.chunks_exact(packet_samples)
+        .map(|chunk| {
+            let mut packet = Vec::new();
+            encoder.encode(chunk, &mut packet).unwrap();
+            packet
+        })
+        .collect()
+}
+
+fn decode(level: Level, packets: &[Vec<u8>]) -> Vec<i16> {
+    let mut decoder = Decoder::new(DecoderConfig { level }).unwrap();
+    let mut pcm = Vec::new();
+    for packet in packets {
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    pcm
+}
+
+fn kbps(packets: &[Vec<u8>], pcm: &[i16]) -> f64 {
+    let bits: usize = packets.iter().map(|packet| 8 * packet.len()).sum();
+    bits as f64 / (pcm.len() as f64 / f64::from(SAMPLE_RATE)) / 1000.0
+}
+
+#[test]
+fn speech_survives_at_the_default_rate() {
+    for name in ["librivox_austen_0870.wav", "librivox_austen_0890.wav", "codec2_speech_orig_16k.wav"] {
+        let pcm = clip(name);
+        let config = EncoderConfig::default();
+        let packets = encode(&config, &pcm, MS_20);
+        let rate = kbps(&packets, &pcm);
+        assert!((19.5..22.5).contains(&rate), "{name}: {rate} kbit/s");
+        // The lookahead that the encoder names is the delay that is heard.
+        let lookahead = Encoder::new(&config).unwrap().lookahead();
+        assert_eq!(lookahead, Duration::from_micros(6500));
+        let delay = (lookahead.as_micros() * u128::from(SAMPLE_RATE) / 1_000_000) as usize;
+        for level in [Level::Plain, Level::Lace, Level::NoLace] {
+            let heard = decode(level, &packets);
+            let at = |delay: usize| alike(&pcm[..pcm.len() - 2 * MS_20], &heard[delay..]);
+            assert!(at(delay) > 0.95, "{name} {level:?}: {}", at(delay));
+            assert!((delay - 20..delay + 20).all(|other| at(other) <= at(delay) + 0.01), "{name} {level:?}");
+        }
+    }
+}
+
+#[test]
+fn enhancement_changes_low_rates() {
+    let pcm = reading();
+    let packets =
+        encode(&EncoderConfig { bitrate: Bitrate::from_kbps(9), ..Default::default() }, &pcm, MS_20);
+    let [plain, lace, nolace] =
+        [Level::Plain, Level::Lace, Level::NoLace].map(|level| decode(level, &packets));
+    for enhanced in [&lace, &nolace] {
+        assert!((5.0..30.0).contains(&snr_db(&plain, enhanced)), "{}", snr_db(&plain, enhanced));
+    }
+    assert_ne!(lace, nolace);
+}
+
+#[test]
+fn packets_hold_twenty_to_a_hundred_and_twenty_milliseconds() {
+    let pcm = reading();
+    for ms in [20, 40, 60, 80, 100, 120] {
+        let packets = encode(&EncoderConfig::default(), &pcm, ms * 16);
+        assert!(packets.iter().all(|p| packet_duration(p) == Some(Duration::from_millis(ms as u64))));
+        let heard = decode(Level::Lace, &packets);
+        assert_eq!(heard.len(), packets.len() * ms * 16);
+        let likeness = alike(&pcm[16_000..80_000], &heard[16_104..80_104]);
+        assert!(likeness > 0.95, "{ms} ms: {likeness}");
+    }
+    let mut encoder = Encoder::new(&EncoderConfig::default()).unwrap();
+    for samples in [0, 1, 160, 319, 321, 480, 2240] {
+        let refused = encoder.encode(&vec![0; samples], &mut Vec::new());
+        assert!(matches!(refused, Err(CodecError::ApiMisuse(_))), "{samples}");
+    }
+}
+
+#[test]
+fn the_rate_changes_while_it_runs() {
+    let pcm = reading();
+    let mut encoder = Encoder::new(&EncoderConfig::default()).unwrap();
+    let mut sizes = Vec::new();
+    for bitrate in [8, 40, 12] {
+        encoder.set_bitrate(Bitrate::from_kbps(bitrate));
+        let mut packet = Vec::new();
+        let mut bytes = 0;
+        for chunk in pcm[..32_000].chunks_exact(MS_20) {
+            encoder.encode(chunk, &mut packet).unwrap();
+            bytes += packet.len();
+        }
+        sizes.push(bytes as f64 * 8.0 / 2.0 / 1000.0);
+    }
+    for (got, wanted) in sizes.iter().zip([8.0, 40.0, 12.0]) {
+        assert!((got - wanted).abs() < 0.2 * wanted, "{sizes:?}");
+    }
+}
+
+#[test]
+fn silence_costs_next_to_nothing_with_dtx() {
+    let mut pcm = reading()[..32_000].to_vec();
+    pcm.resize(32_000 + 5 * 16_000, 0);
+    let packets = encode(&EncoderConfig { dtx: true, ..Default::default() }, &pcm, MS_20);
+    let sent_in_silence = packets[150..].iter().filter(|packet| packet.len() > 2).count();
+    assert!(sent_in_silence <= 15, "{sent_in_silence} of {}", packets.len() - 150);
+    let heard = decode(Level::Lace, &packets);
+    assert_eq!(heard.len(), pcm.len(), "what was not sent still lasts its time");
+    assert!(energy(&heard[64_000..]) < 100.0);
+}
+
+/// What comes out in place of packet `lost` and ten after, by some way to fill the gap, as likeness to what
+/// would have come out had nothing been lost.
+fn fill_one(packets: &[Vec<u8>], lost: usize, fill: impl Fn(&mut Decoder, &mut Vec<i16>)) -> f64 {
+    let whole = decode(Level::Lace, &packets[..=lost]);
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    for packet in &packets[..lost] {
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    fill(&mut decoder, &mut pcm);
+    assert_eq!(pcm.len(), whole.len());
+    let from = lost * MS_20;
+    alike(&whole[from..], &pcm[from..])
+}
+
+#[test]
+fn the_low_rate_copy_fills_a_gap_better_than_concealment() {
+    let pcm = reading();
+    let config = EncoderConfig {
+        bitrate: Bitrate::from_kbps(28),
+        lbrr: true,
+        expected_loss_percent: 20,
+        ..Default::default()
+    };
+    let packets = encode(&config, &pcm, MS_20);
+    let (mut copied, mut concealed, mut count) = (0.0, 0.0, 0.0);
+    for lost in (20..packets.len() - 1).step_by(7).filter(|&lost| has_lbrr(&packets[lost + 1])) {
+        copied += fill_one(&packets, lost, |decoder, out| {
+            assert!(decoder.recover_lbrr(&packets[lost + 1], MS_20, out));
+        });
+        concealed += fill_one(&packets, lost, |decoder, out| {
+            assert_eq!(decoder.conceal(MS_20, out), MS_20);
+        });
+        count += 1.0;
+    }
+    let (copied, concealed) = (copied / count, concealed / count);
+    assert!(count > 20.0, "{count} packets carry a copy");
+    assert!(copied > 0.85 && copied > concealed + 0.1, "{copied} against {concealed}");
+}
+
+#[test]
+fn no_copy_is_recovered_from_a_packet_without_one() {
+    let packets = encode(&EncoderConfig::default(), &reading(), MS_20);
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    assert!(!has_lbrr(&packets[50]));
+    assert!(!decoder.recover_lbrr(&packets[50], MS_20, &mut pcm));
+    assert!(!decoder.recover_lbrr(&[], MS_20, &mut pcm));
+    assert!(pcm.is_empty());
+}
+
+/// Loudness in steps of 20 ms: what deep redundancy promises to keep, since it invents the waveform.
+fn envelope(pcm: &[i16]) -> Vec<f64> {
+    pcm.chunks_exact(MS_20).map(|chunk| energy(chunk).max(1.0).log10()).collect()
+}
+
+#[test]
+fn deep_redundancy_fills_a_burst() {
+    let pcm = reading();
+    let config = EncoderConfig {
+        bitrate: Bitrate::from_kbps(32),
+        dred: Duration::from_millis(500),
+        expected_loss_percent: 30,
+        ..Default::default()
+    };
+    let packets = encode(&config, &pcm, MS_20);
+    let (mut dred_error, mut plc_error) = (0.0, 0.0);
+    for lost in (40..packets.len() - 20).step_by(25) {
+        let burst = 10;
+        let whole = decode(Level::Lace, &packets[..lost + burst]);
+        let mut outputs = [Vec::new(), Vec::new()];
+        for (deep, out) in [true, false].into_iter().zip(&mut outputs) {
+            let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+            for packet in &packets[..lost] {
+                decoder.decode(packet, out).unwrap();
+            }
+            let span = decoder.parse_dred(&packets[lost + burst]);
+            let reach = span.map_or(0, |span| span.reach);
+            assert!(reach >= burst * MS_20, "packet {} reaches {reach} samples back", lost + burst);
+            for offset in (1..=burst).rev().map(|back| back * MS_20) {
+                if deep {
+                    assert!(decoder.recover_dred(offset, MS_20, out));
+                } else {
+                    decoder.conceal(MS_20, out);
+                }
+            }
+        }
+        let error = |out: &[i16]| -> f64 {
+            let from = lost * MS_20;
+            envelope(&whole[from..]).iter().zip(envelope(&out[from..])).map(|(a, b)| (a - b).abs()).sum()
+        };
+        dred_error += error(&outputs[0]);
+        plc_error += error(&outputs[1]);
+    }
+    assert!(dred_error < 0.5 * plc_error, "{dred_error} against {plc_error}");
+}
+
+#[test]
+fn deep_redundancy_gives_nothing_beyond_its_reach() {
+    let config = EncoderConfig {
+        bitrate: Bitrate::from_kbps(32),
+        dred: Duration::from_millis(200),
+        expected_loss_percent: 30,
+        ..Default::default()
+    };
+    let packets = encode(&config, &reading(), MS_20);
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    assert!(!decoder.recover_dred(MS_20, MS_20, &mut pcm), "nothing was parsed");
+    let reach = decoder.parse_dred(&packets[100]).expect("it carries redundancy").reach;
+    assert!((2400..=6400).contains(&reach), "{reach}");
+    assert!(!decoder.recover_dred(reach + 40, 40, &mut pcm));
+    assert!(!decoder.recover_dred(MS_20, 2 * MS_20, &mut pcm), "into the packet itself");
+    assert!(!decoder.recover_dred(MS_20, 17, &mut pcm));
+    assert!(pcm.is_empty());
+    assert!(decoder.recover_dred(reach, MS_20.min(reach), &mut pcm));
+    assert!(decoder.parse_dred(&[]).is_none());
+    assert!(!decoder.recover_dred(MS_20, MS_20, &mut pcm), "a packet without any forgets the last");
+}
+
+#[test]
+fn concealment_lasts_as_long_as_asked_and_fades() {
+    let packets = encode(&EncoderConfig::default(), &reading(), MS_20);
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    assert_eq!(decoder.conceal(160, &mut pcm), 160, "even before anything was heard");
+    assert!(pcm.iter().all(|&s| s == 0));
+    for packet in &packets[..60] {
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    pcm.clear();
+    assert_eq!(decoder.conceal(150, &mut pcm), 160);
+    for _ in 0..100 {
+        decoder.conceal(160, &mut pcm);
+    }
+    assert_eq!(pcm.len(), 101 * 160);
+    assert!(energy(&pcm[..320]) > 10_000.0, "it continues");
+    assert!(energy(&pcm[15_000..]) < 0.05 * energy(&pcm[..320]), "it does not drone on");
+}
+
+#[test]
+fn a_bad_packet_changes_nothing() {
+    let packets = encode(&EncoderConfig::default(), &reading(), MS_20);
+    let clean = decode(Level::Lace, &packets);
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    for packet in &packets {
+        for bad in [&[][..], &[0xff], &[0x4b, 0xff, 0xff], &[0x03, 0x3f]] {
+            let before = pcm.len();
+            let refused = decoder.decode(bad, &mut pcm);
+            assert!(matches!(refused, Err(CodecError::PeerMisbehaved { .. })), "{bad:?}: {refused:?}");
+            assert_eq!(pcm.len(), before);
+        }
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    assert_eq!(pcm, clean);
+}
+
+#[test]
+fn the_same_speech_gives_the_same_bytes() {
+    let pcm = reading();
+    let config =
+        EncoderConfig { dred: Duration::from_millis(200), expected_loss_percent: 10, ..Default::default() };
+    let (once, twice) = (encode(&config, &pcm, MS_20), encode(&config, &pcm, MS_20));
+    assert_eq!(once, twice);
+    assert_eq!(decode(Level::Lace, &once), decode(Level::Lace, &twice));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn garbage_is_refused_or_decodes_to_its_duration(packet in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+        let mut pcm = Vec::new();
+        match decoder.decode(&packet, &mut pcm) {
+            Ok(samples) => {
+                prop_assert_eq!(samples, pcm.len());
+                prop_assert_eq!(packet_duration(&packet), Some(Duration::from_micros(samples as u64 * 125 / 2)));
+            }
+            Err(_) => prop_assert!(pcm.is_empty()),
+        }
+        let _ = has_lbrr(&packet);
+        decoder.recover_lbrr(&packet, MS_20, &mut pcm);
+        if let Some(span) = decoder.parse_dred(&packet) {
+            for offset in (40..=span.reach).step_by(360) {
+                decoder.recover_dred(offset, 40, &mut pcm);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_redundancy_never_crashes(at in 0usize..200, flip in 1u8..) {
+        let config = EncoderConfig {
+            bitrate: Bitrate::from_kbps(32),
+            dred: Duration::from_millis(1000),
+            expected_loss_percent: 30,
+            ..Default::default()
+        };
+        let mut packets = encode(&config, &clip("librivox_austen_0880.wav")[..8000], MS_20);
+        let mut packet = packets.pop().unwrap();
+        let length = packet.len();
+        packet[at % length] ^= flip;
+        let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+        let mut pcm = Vec::new();
+        if let Some(span) = decoder.parse_dred(&packet) {
+            for offset in (MS_20..=span.reach).step_by(MS_20) {
+                decoder.recover_dred(offset, MS_20, &mut pcm);
+            }
+        }
+        let _ = decoder.decode(&packet, &mut pcm);
+    }
+}
