@@ -23,3 +23,10 @@ pub mod stream;
 pub mod stun;
 
 pub use error::{ApiMisuse, PeerMisbehaved, TransportError};
+
+/// A seed that nobody can guess, from the system.
+fn system_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).expect("a system without randomness has no secrets");
+    seed
+}
