@@ -38,7 +38,8 @@ fn speech_is_told_from_silence_and_noise() {
         assert!(share_of_speech(&clip(name)) > 0.6, "{name}: {}", share_of_speech(&clip(name)));
     }
     assert_eq!(share_of_speech(&[0; 32_000]), 0.0);
-    assert!(share_of_speech(&noise(2000, 32_000)) < 0.1);
+    // Its first third of a second could be anything, and the network says so.
+    assert!(share_of_speech(&noise(2000, 160_000)) < 0.05);
 }
 
 #[test]

@@ -48,8 +48,10 @@ fn tones_keep_their_pitch_and_do_not_click() {
                 assert!(changed > 10 * refused, "{hz} Hz {change:?}: {changed} changed, {refused} refused");
                 let length = out.len() as f64 / pcm.len() as f64;
                 assert!(if change == Change::Faster { length < 0.96 } else { length > 1.04 }, "{length}");
-                // Whole periods only: the tone runs on in phase through every seam.
-                assert!(purity(&out, hz, RATE) > 0.9, "{hz} Hz {change:?}: {}", purity(&out, hz, RATE));
+                // Whole periods only: the tone runs on in phase through every seam (to a sample: over many
+                // seams the phase may drift, so a tenth of a second is looked at).
+                let least = out.chunks_exact(1600).map(|part| purity(part, hz, RATE)).fold(1.0, f64::min);
+                assert!(least > 0.95, "{hz} Hz {change:?}: {least}");
                 assert!(sharpest_bend(&out) < 2 * sharpest_bend(&pcm) + 20, "{hz} Hz {change:?} clicks");
             }
         }

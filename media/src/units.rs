@@ -88,6 +88,7 @@ impl Mul<Duration> for Bitrate {
     }
 }
 
+#[allow(clippy::suspicious_arithmetic_impl)] // bytes become bits, seconds microseconds
 impl Div<Bitrate> for DataSize {
     type Output = Duration;
     /// How long the rate needs for the size, rounded up to a microsecond. A rate of zero needs for ever:
