@@ -15,6 +15,7 @@
 //! Not here: a second offer on the same session (the SFU switches sources into fixed slots instead),
 //! simulcast, data channels (their m-line is rejected), RED and FEC, TCP and relayed candidates.
 
+mod codec;
 mod negotiate;
 mod parse;
 mod view;
@@ -26,7 +27,7 @@ pub use view::{ExtensionIds, Line, Receive, RemoteTransport, Send, lines, remote
 
 use std::fmt;
 use std::net::SocketAddr;
-use undertone_media::{Kind, Ssrc};
+use undertone_media::Ssrc;
 
 /// One side's half of an agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +42,7 @@ pub struct Description {
     pub trickle: bool,
     /// One- and two-byte header extensions may be mixed in one stream (RFC 8285 §4.1.2).
     pub extmap_allow_mixed: bool,
-    /// The one transport that all bundled lines share; `None` if the sender gave no ICE credentials or no
-    /// SHA-256 fingerprint, which only a description without media may do.
+    /// The one transport that all bundled lines share; `None` exactly if no line is in use.
     pub transport: Option<Transport>,
     /// Mids of the lines that share it, in the order of the BUNDLE group.
     pub bundle: Vec<String>,
@@ -141,17 +141,6 @@ pub enum MediaKind {
     /// Anything else (`application`, a data channel): carried along so that it can be rejected in place. The
     /// second text is its format list.
     Other(String, String),
-}
-
-impl MediaKind {
-    /// The engine's own noun; `None` for what we do not carry.
-    pub fn media(&self) -> Option<Kind> {
-        match self {
-            MediaKind::Audio => Some(Kind::Audio),
-            MediaKind::Video => Some(Kind::Video),
-            MediaKind::Other(..) => None,
-        }
-    }
 }
 
 /// Which way media may flow (RFC 3264 §6.1).
@@ -296,7 +285,7 @@ pub enum SdpError {
     Malformed(String),
     /// An attribute that matters cannot be read: its name and value.
     Attribute(&'static str, String),
-    /// A line in use has no `a=mid`, or one that another has too. Counted from 0.
+    /// A line in use has no `a=mid`, one over 16 bytes, or one that another line has too. Counted from 0.
     Mid(usize),
     /// No line in use, so there is nothing to agree on.
     NoMedia,
@@ -330,9 +319,9 @@ impl fmt::Display for SdpError {
             }
             SdpError::Malformed(why) => write!(f, "this is not SDP: {why}"),
             SdpError::Attribute(name, value) => write!(f, "a={name} cannot be read: {value:?}"),
-            SdpError::Mid(at) => write!(f, "media line {at} has no a=mid of its own"),
+            SdpError::Mid(at) => write!(f, "media line {at} has no a=mid of its own (16 bytes at most)"),
             SdpError::NoMedia => write!(f, "the description has no media line in use"),
-            SdpError::NoIce => write!(f, "the description lacks a=ice-ufrag and a=ice-pwd (RFC 8839 §5.4)"),
+            SdpError::NoIce => write!(f, "the description lacks a=ice-ufrag (4 characters or more) and a=ice-pwd (22 or more)"),
             SdpError::NoFingerprint => write!(f, "the description lacks a=fingerprint:sha-256"),
             SdpError::NotEncrypted(mid, protocol) => {
                 write!(

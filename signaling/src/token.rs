@@ -66,7 +66,7 @@ pub enum TokenError {
     /// It will be good later.
     NotYetValid {
         /// How long until it begins.
-        in_: Duration,
+        wait: Duration,
     },
     /// It was signed with another secret, or changed since.
     BadSignature,
@@ -100,8 +100,8 @@ impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TokenError::Expired { ago } => write!(f, "the token expired {} s ago", ago.as_secs()),
-            TokenError::NotYetValid { in_ } => {
-                write!(f, "the token is not valid for another {} s", in_.as_secs())
+            TokenError::NotYetValid { wait } => {
+                write!(f, "the token is not valid for another {} s", wait.as_secs())
             }
             TokenError::BadSignature => write!(f, "the token's signature does not match the server's secret"),
             TokenError::Malformed(why) => write!(f, "this is not a token: {why}"),
@@ -143,7 +143,7 @@ pub fn verify(secret: &[u8], token: &str, now_unix: u64) -> Result<Claims, Token
         return Err(TokenError::Expired { ago: Duration::from_secs(now_unix - claims.exp) });
     }
     if now_unix.saturating_add(leeway) < claims.nbf {
-        return Err(TokenError::NotYetValid { in_: Duration::from_secs(claims.nbf - now_unix) });
+        return Err(TokenError::NotYetValid { wait: Duration::from_secs(claims.nbf - now_unix) });
     }
     Ok(claims)
 }

@@ -1,6 +1,6 @@
 //! What was agreed, in plain terms: what goes out and what comes in on each line, under which numbers.
 
-use super::{Description, Fingerprint, SdpError};
+use super::{Codec, Description, Feedback, Fingerprint, Media, SdpError, Setup, extension};
 use std::net::SocketAddr;
 use undertone_media::{Kind, Ssrc};
 
@@ -51,7 +51,7 @@ pub struct Send {
 /// How to read what comes on a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receive {
-    /// Payload types that may come, each with that of its retransmissions.
+    /// Payload types that may come, each with that of its retransmissions. Never empty.
     pub payload_types: Vec<(u8, Option<u8>)>,
     /// Ticks of the RTP clock a second.
     pub clock_rate: u32,
@@ -102,12 +102,125 @@ pub struct RemoteTransport {
 /// The lines in use, in order. Both sides call it with their own description first; offer or answer does not
 /// matter, as the answer is always the narrower.
 pub fn lines(local: &Description, remote: &Description) -> Result<Vec<Line>, SdpError> {
-    let _ = (local, remote);
-    unimplemented!("follows within minutes")
+    remote.check_shape()?;
+    if local.media.len() != remote.media.len() {
+        return Err(SdpError::LinesDiffer(local.media.len().min(remote.media.len())));
+    }
+    let mut agreed = Vec::new();
+    for (at, (ours, theirs)) in local.media.iter().zip(&remote.media).enumerate() {
+        if ours.kind.media() != theirs.kind.media() {
+            return Err(SdpError::LinesDiffer(at));
+        }
+        let Some(kind) = ours.kind.media().filter(|_| !ours.rejected && !theirs.rejected) else { continue };
+        if ours.mid != theirs.mid {
+            return Err(SdpError::LinesDiffer(at));
+        }
+        agreed.push(agree(kind, ours, theirs)?);
+    }
+    Ok(agreed)
 }
 
 /// How to reach the peer, from the two descriptions.
 pub fn remote_transport(local: &Description, remote: &Description) -> Result<RemoteTransport, SdpError> {
-    let _ = (local, remote);
-    unimplemented!("follows within minutes")
+    let ours = local.transport.as_ref().ok_or(SdpError::NoMedia)?;
+    let theirs = remote.transport.as_ref().ok_or(SdpError::NoMedia)?;
+    if local.lite && remote.lite {
+        return Err(SdpError::BothLite);
+    }
+    let dtls_active = match (ours.setup, theirs.setup) {
+        (Setup::ActPass | Setup::Passive, Setup::Active) | (Setup::Passive, Setup::ActPass) => false,
+        (Setup::ActPass | Setup::Active, Setup::Passive) | (Setup::Active, Setup::ActPass) => true,
+        _ => return Err(SdpError::SetupConflict),
+    };
+    Ok(RemoteTransport {
+        ufrag: theirs.ufrag.clone(),
+        pwd: theirs.pwd.clone(),
+        fingerprint: theirs.fingerprint,
+        dtls_active,
+        candidates: theirs.candidates.clone(),
+        lite: remote.lite,
+    })
+}
+
+fn agree(kind: Kind, ours: &Media, theirs: &Media) -> Result<Line, SdpError> {
+    let spoken = |codec: &&Codec| codec.apt().is_none() && ours.codecs.iter().any(|own| own.matches(codec));
+    let resent = |payload_type: u8| {
+        let rtx = theirs.rtx_of(payload_type)?.payload_type;
+        (ours.rtx_of(payload_type)?.payload_type == rtx).then_some(rtx)
+    };
+    let common: Vec<&Codec> = theirs.codecs.iter().filter(spoken).collect();
+    let Some(first) = common.first() else {
+        let strange = theirs.codecs.first().map_or(0, |codec| codec.payload_type);
+        return Err(SdpError::NotOffered(theirs.mid.clone(), strange));
+    };
+    let own = ours.codecs.iter().find(|own| own.matches(first)).unwrap_or(first);
+    let fed_back = |feedback: Feedback| {
+        let has = |media: &Media, codec: &Codec| {
+            codec.feedback.contains(&feedback) || media.feedback.contains(&feedback)
+        };
+        has(ours, own) && has(theirs, first)
+    };
+    let ccfb = fed_back(Feedback::AckCcfb);
+    let transport_cc = fed_back(Feedback::TransportCc) && !ccfb;
+    let sends = ours.direction.sends() && theirs.direction.receives();
+    let receives = ours.direction.receives() && theirs.direction.sends();
+    let send = own_streams(ours).filter(|_| sends).map(|(ssrc, rtx_ssrc)| {
+        let rtx = resent(first.payload_type).zip(rtx_ssrc);
+        Send {
+            payload_type: first.payload_type,
+            clock_rate: first.clock_rate,
+            rtx_payload_type: rtx.map(|(payload_type, _)| payload_type),
+            ssrc,
+            rtx_ssrc: rtx.map(|(_, ssrc)| ssrc),
+            extensions: extension_ids(ours, theirs, transport_cc),
+            fmtp: first.fmtp.clone(),
+            max_ptime: theirs.max_ptime,
+        }
+    });
+    let streams = own_streams(theirs);
+    let receive = receives.then(|| Receive {
+        payload_types: common.iter().map(|c| (c.payload_type, resent(c.payload_type))).collect(),
+        clock_rate: first.clock_rate,
+        ssrc: streams.map(|(ssrc, _)| ssrc),
+        rtx_ssrc: streams.and_then(|(_, rtx)| rtx),
+        extensions: extension_ids(theirs, ours, transport_cc),
+    });
+    Ok(Line {
+        mid: ours.mid.clone(),
+        kind,
+        send,
+        receive,
+        nack: fed_back(Feedback::Nack),
+        pli: fed_back(Feedback::NackPli),
+        fir: fed_back(Feedback::CcmFir),
+        transport_cc,
+        ccfb,
+    })
+}
+
+/// The first stream that a line's sender sends on it, and its retransmissions.
+fn own_streams(media: &Media) -> Option<(Ssrc, Option<Ssrc>)> {
+    let pair = media.ssrc_groups.iter().find(|group| group.semantics == "FID").map(|group| &group.ssrcs[..]);
+    match pair {
+        Some([ssrc, rtx, ..]) => Some((*ssrc, Some(*rtx))),
+        _ => media.ssrcs.first().map(|source| (source.ssrc, None)),
+    }
+}
+
+/// Extensions that both know and that may flow from `sender` to `receiver`.
+fn extension_ids(sender: &Media, receiver: &Media, transport_cc: bool) -> ExtensionIds {
+    let id = |uri: &str| {
+        let sent = sender.extensions.iter().find(|e| e.uri == uri && e.direction.sends())?;
+        let received = |e: &super::Extension| e.id == sent.id && e.uri == uri && e.direction.receives();
+        receiver.extensions.iter().any(received).then_some(sent.id)
+    };
+    ExtensionIds {
+        mid: id(extension::MID),
+        rid: id(extension::RID),
+        audio_level: id(extension::AUDIO_LEVEL),
+        abs_send_time: id(extension::ABS_SEND_TIME),
+        transport_cc: id(extension::TRANSPORT_CC).filter(|_| transport_cc),
+        abs_capture_time: id(extension::ABS_CAPTURE_TIME),
+        dependency_descriptor: id(extension::DEPENDENCY_DESCRIPTOR),
+    }
 }
