@@ -389,6 +389,7 @@ impl Call {
                     stats.audio.push(AudioSlotStats {
                         participant,
                         received: stream.received,
+                        bytes: stream.bytes,
                         lost: stream.lost,
                         repaired: stream.repaired,
                         late: receiver.jitter().stats().late,
@@ -409,6 +410,7 @@ impl Call {
                     stats.video.push(VideoSlotStats {
                         participant,
                         received: stream.received,
+                        bytes: stream.bytes,
                         lost: stream.lost,
                         repaired: stream.repaired,
                         decoded: receiver.decoded(),

@@ -45,6 +45,8 @@ pub struct AudioSlotStats {
     pub participant: Option<u32>,
     /// Packets that came, each once.
     pub received: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
     /// Packets that did not come the first time.
     pub lost: u64,
     /// Of them, those that came as retransmissions.
@@ -87,6 +89,8 @@ pub struct VideoSlotStats {
     pub participant: Option<u32>,
     /// Packets that came, each once.
     pub received: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
     /// Packets that did not come the first time.
     pub lost: u64,
     /// Of them, those that came as retransmissions.

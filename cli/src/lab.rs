@@ -1,0 +1,16 @@
+//! `undertone lab`: the real engine over an emulated network, in virtual time.
+//!
+//! Why: an hour's call takes seconds, the same seed gives the same bytes, and what differs between two runs
+//! is what was changed between them. It is the bench of record for every figure that we print.
+
+mod ear;
+mod network;
+mod outcome;
+mod page;
+mod run;
+
+pub use ear::{Ear, Sample};
+pub use network::Network;
+pub use outcome::{Direction, Video};
+pub use page::{charts, command, facts};
+pub use run::call;

@@ -1,0 +1,126 @@
+//! What a microphone and a camera would give: files in a loop, a tone, silence, a test pattern.
+
+use crate::exit::{Failure, Outcome};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use undertone_codec::pattern::Pattern;
+use undertone_codec::resample::Resampler;
+use undertone_codec::{SAMPLE_RATE, y4m};
+use undertone_engine::{FRAME_SAMPLES, VideoConfig};
+use undertone_media::{Timestamp, VideoFrame};
+
+/// Sound in a loop, 16 kHz mono.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    samples: Vec<i16>,
+    at: usize,
+}
+
+impl Voice {
+    /// The sound of a WAV file of any rate.
+    pub fn read(path: &Path) -> Outcome<Voice> {
+        let pcm = undertone_io::files::read_wav(path).map_err(Failure::usage)?;
+        let mut samples = Vec::new();
+        if pcm.sample_rate == SAMPLE_RATE {
+            samples = pcm.samples;
+        } else {
+            let mut resampler = Resampler::new(pcm.sample_rate, SAMPLE_RATE, 1)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            resampler.process(&pcm.samples, &mut samples);
+        }
+        if samples.is_empty() {
+            return Err(Failure::usage(format!("{} holds no sound; record something first", path.display())));
+        }
+        Ok(Voice { samples, at: 0 })
+    }
+
+    /// A soft tone of 440 Hz, swelling once a second so that a listener notices gaps.
+    pub fn tone() -> Voice {
+        let rate = SAMPLE_RATE as f32;
+        let sample = |n: u32| {
+            let time = n as f32 / rate;
+            let swell = 0.55 - 0.45 * (std::f32::consts::TAU * time).cos();
+            (6_000.0 * swell * (std::f32::consts::TAU * 440.0 * time).sin()) as i16
+        };
+        Voice { samples: (0..SAMPLE_RATE).map(sample).collect(), at: 0 }
+    }
+
+    /// Nothing.
+    pub fn silence() -> Voice {
+        Voice { samples: vec![0; FRAME_SAMPLES], at: 0 }
+    }
+
+    /// The next 10 ms.
+    pub fn next_frame(&mut self) -> [i16; FRAME_SAMPLES] {
+        std::array::from_fn(|_| {
+            let sample = self.samples[self.at];
+            self.at = (self.at + 1) % self.samples.len();
+            sample
+        })
+    }
+}
+
+/// Pictures in a loop.
+pub struct Camera {
+    source: Source,
+    /// Size and rate of its pictures.
+    pub config: VideoConfig,
+    taken: u64,
+}
+
+enum Source {
+    Pattern(Pattern),
+    File { path: PathBuf, reader: y4m::Reader<BufReader<File>> },
+}
+
+impl Camera {
+    /// `pattern`, or a y4m file.
+    pub fn open(name: &str) -> Outcome<Camera> {
+        if name == "pattern" {
+            let config = VideoConfig::default();
+            let source = Source::Pattern(Pattern::new(config.width, config.height));
+            return Ok(Camera { source, config, taken: 0 });
+        }
+        let path = PathBuf::from(name);
+        let reader = read_y4m(&path)?;
+        let header = reader.header();
+        let fps = (header.fps.0.max(1).div_ceil(header.fps.1.max(1))).clamp(1, 60);
+        let config = VideoConfig { width: header.width, height: header.height, fps, ..VideoConfig::default() };
+        Ok(Camera { source: Source::File { path, reader }, config, taken: 0 })
+    }
+
+    /// How long after the first picture the next one is due.
+    pub fn next_due(&self) -> std::time::Duration {
+        std::time::Duration::from_micros(self.taken * 1_000_000 / u64::from(self.config.fps))
+    }
+
+    /// The next picture.
+    pub fn take(&mut self, now: Timestamp) -> Outcome<VideoFrame> {
+        let number = self.taken;
+        self.taken += 1;
+        match &mut self.source {
+            Source::Pattern(pattern) => Ok(pattern.frame(number as u32, now)),
+            Source::File { path, reader } => {
+                let unreadable = |error| Failure::usage(format!("--video {}: {error}", path.display()));
+                let mut frame = reader.next_frame().map_err(unreadable)?;
+                if frame.is_none() {
+                    *reader = read_y4m(path)?;
+                    frame = reader.next_frame().map_err(unreadable)?;
+                }
+                let mut frame =
+                    frame.ok_or_else(|| Failure::usage(format!("--video {}: no pictures in it", path.display())))?;
+                frame.captured = now;
+                Ok(frame)
+            }
+        }
+    }
+}
+
+fn read_y4m(path: &Path) -> Outcome<y4m::Reader<BufReader<File>>> {
+    let file = File::open(path).map_err(|error| {
+        Failure::usage(format!("--video {}: {error}; give `pattern` or a y4m file", path.display()))
+    })?;
+    y4m::Reader::new(BufReader::with_capacity(1 << 20, file))
+        .map_err(|error| Failure::usage(format!("--video {}: {error}", path.display())))
+}
