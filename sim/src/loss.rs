@@ -111,8 +111,10 @@ impl Chain {
     /// exactly Bernoulli loss.
     fn new(share: Share, mean_run: u32) -> Chain {
         let (bad, good) = (u64::from(share.0), u64::from(Share::ALL.0 - share.0));
-        if good == 0 {
-            return Chain { bad_after_good: ONE, bad_after_bad: ONE };
+        // At the ends there is no way out of a state by itself, so a change must not leave one stuck in it.
+        if bad == 0 || good == 0 {
+            let always = if bad == 0 { 0 } else { ONE };
+            return Chain { bad_after_good: always, bad_after_bad: always };
         }
         let independent = ONE * bad / u64::from(Share::ALL.0);
         let leave = (ONE / u64::from(mean_run.max(1))).min(ONE - independent);
@@ -255,6 +257,14 @@ mod tests {
     fn none_and_all() {
         assert!(losses(Share::ZERO, 5, 1000).iter().all(|l| !l));
         assert!(losses(Share::ALL, 5, 1000).iter().all(|l| *l));
+    }
+
+    #[test]
+    fn a_burst_ends_when_loss_is_switched_off() {
+        let mut loss = Loss::new(7, 0, Share::ALL, 50);
+        assert!((0..10).all(|_| loss.next_is_lost()));
+        loss.set_share(Share::ZERO);
+        assert!((0..100).all(|_| !loss.next_is_lost()));
     }
 
     #[test]

@@ -44,10 +44,11 @@ impl Bottleneck {
         self.fixed.offer(now, size, queue)
     }
 
-    /// Announces the rate from `at` on. A recording ends there.
+    /// Announces the rate from `at` on; the last word on one instant counts. A recording ends there.
     pub(crate) fn set_rate(&mut self, at: Timestamp, rate: Option<Bitrate>) {
         let at = nanos(at);
-        let place = self.fixed.rates.partition_point(|&(from, _)| from <= at);
+        self.fixed.rates.retain(|&(from, _)| from != at);
+        let place = self.fixed.rates.partition_point(|&(from, _)| from < at);
         self.fixed.rates.insert(place, (at, rate));
     }
 }

@@ -259,6 +259,15 @@ fn after_a_rate_drop_the_old_backlog_fills_the_shorter_queue() {
 }
 
 #[test]
+fn the_last_word_on_one_instant_counts() {
+    let mut link = LinkModel::new(1, 0, &LinkConfig::default());
+    link.change(at(10), Change::Rate(None));
+    link.change(at(10), Change::Rate(Some(Bitrate::from_kbps(100))));
+    link.change(at(0), Change::Rate(Some(Bitrate::from_kbps(1000))));
+    assert_eq!(link.offer(at(0), bytes(2500)), arrives(110));
+}
+
+#[test]
 fn a_rate_ends_a_trace() {
     let config = LinkConfig { trace: trace("100"), queue: ms(1000), ..LinkConfig::default() };
     let mut link = LinkModel::new(1, 0, &config);
