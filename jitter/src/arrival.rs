@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::time::Duration;
-use undertone_media::{MediaTime, Timestamp};
+use undertone_media::{MediaTime, SeqNo, Timestamp};
 
 /// How many active seconds the fastest path is remembered.
 pub const WINDOW_SECS: usize = 10;
@@ -56,6 +56,61 @@ impl Arrivals {
     /// The smallest transit in the window; `None` before the first packet.
     pub fn base(&self) -> Option<i64> {
         self.seconds.iter().map(|&(_, smallest)| smallest).min()
+    }
+}
+
+/// Whether a packet continues the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Continues,
+    /// It belongs to something else, perhaps to this stream's new beginning.
+    Stray,
+    /// The second in a row next to a stray: the stream has begun anew (RFC 3550 A.1).
+    Restarts,
+}
+
+/// A packet this many numbers from the newest is not of the stream as we know it. RFC 3550 A.1 has 3000 for
+/// MAX_DROPOUT; so does this.
+const MAX_DROPOUT: i64 = 3000;
+
+/// Nor is one whose transit is this far, in µs, from the newest's.
+const MAX_JUMP: i64 = 10_000_000;
+
+/// Tells a stream from what merely shares its ssrc: a sender that restarted, a source switched without
+/// rewriting, noise that passed for a packet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Continuity {
+    /// Number and transit of the newest packet.
+    pub(crate) newest: Option<(SeqNo, i64)>,
+    stray: Option<(SeqNo, i64)>,
+}
+
+impl Continuity {
+    /// Judges a packet. `contradicts` says that it cannot continue the stream whatever its numbers.
+    pub(crate) fn judge(&mut self, seq: SeqNo, transit: i64, contradicts: bool) -> Verdict {
+        let near = |(other, its): (SeqNo, i64), numbers: i64, jump: i64| {
+            seq.ahead_of(other).abs() <= numbers && (transit - its).abs() <= jump
+        };
+        if !contradicts && self.newest.is_none_or(|newest| near(newest, MAX_DROPOUT, MAX_JUMP)) {
+            self.stray = None;
+            return Verdict::Continues;
+        }
+        match self.stray.replace((seq, transit)) {
+            Some(stray) if stray.0 != seq && near(stray, 16, 1_000_000) => {
+                *self = Continuity::default();
+                Verdict::Restarts
+            }
+            _ => Verdict::Stray,
+        }
+    }
+
+    /// Remembers a packet that was taken; true if it is the newest.
+    pub(crate) fn take(&mut self, seq: SeqNo, transit: i64) -> bool {
+        let newer = self.newest.is_none_or(|(newest, _)| seq > newest);
+        if newer {
+            self.newest = Some((seq, transit));
+        }
+        newer
     }
 }
 

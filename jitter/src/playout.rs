@@ -1,6 +1,19 @@
 //! What to play in the next 10 ms.
+//!
+//! Why: playout is a race between two clocks, when a packet *could* play (now, after what is queued) and
+//! when it *should* (its media time, plus the fastest path, plus the target). Everything here compares the
+//! two:
+//!
+//! - nothing to play: make up 10 ms, and play the rest later than before (a stall), or learn afterwards
+//!   that the sender was silent (DTX, RFC 7587 §3.1.3: media time jumps, numbers do not);
+//! - a packet is missing and the next would play too early: bring it back from redundancy; or make it up,
+//!   waiting for its repair only while playout has to gain delay anyway;
+//! - it would play early or late: stretch, gently.
+//!
+//! Not here: how long to hold (`target`), decoding, stretching itself.
 
-use crate::arrival::{Arrivals, ticks, transit};
+use crate::arrival::{Arrivals, Continuity, Verdict, ticks, transit};
+use crate::sync::Standing;
 use crate::buffer::{Buffer, Contents, Inserted, Stored};
 use crate::target::{Coming, Costs, Target, lengthen, shorten};
 use std::time::Duration;
@@ -40,9 +53,10 @@ impl Default for Config {
 pub enum Stretch {
     /// Not at all.
     None,
-    /// Take out up to this much: the buffer holds more than it needs.
+    /// Take out about this much, as pitch periods allow: the buffer holds more than it needs. Never more
+    /// than half of the packet.
     Faster(Duration),
-    /// Put in up to this much: the buffer holds less than it should.
+    /// Put in about this much, as pitch periods allow: the buffer holds less than it should.
     Slower(Duration),
 }
 
@@ -140,13 +154,6 @@ const TICK: Duration = Duration::from_millis(10);
 /// has faded by then, and the peer may be gone.
 const LONG_SILENCE: Duration = Duration::from_secs(1);
 
-/// A packet this many numbers from the newest is not of this stream as we know it (RFC 3550 A.1,
-/// MAX_DROPOUT).
-const MAX_DROPOUT: i64 = 3000;
-
-/// A packet whose media time is this far from where the stream's should be is not of it either.
-const MAX_TIME_JUMP: i64 = 10_000_000;
-
 /// The longest span that one packet is believed to hold (RFC 6716 §2.1.4: 120 ms).
 const MAX_PACKET: Duration = Duration::from_millis(120);
 
@@ -160,10 +167,9 @@ pub struct JitterBuffer {
     floor: Duration,
     /// Where playout stands; `None` before the first packet has played.
     edge: Option<Edge>,
-    /// Number and transit of the newest packet taken.
-    newest: Option<(SeqNo, i64)>,
-    /// The last packet that looked like another stream's: a second one next to it begins that stream.
-    stray: Option<(SeqNo, i64)>,
+    continuity: Continuity,
+    /// How much sound is owed to shortening, in µs: it is paid a pitch period at a time.
+    cut: i64,
     stats: Stats,
 }
 
@@ -199,8 +205,8 @@ impl JitterBuffer {
             target,
             floor: Duration::ZERO,
             edge: None,
-            newest: None,
-            stray: None,
+            continuity: Continuity::default(),
+            cut: 0,
             stats,
         }
     }
@@ -214,18 +220,17 @@ impl JitterBuffer {
         self.stats.received += 1;
         let seq = packet.seq;
         let transit = transit(now, packet.time, self.config.clock_rate);
-        if !self.belongs(seq, packet.time, transit) {
-            match self.stray.replace((seq, transit)) {
-                Some((before, its)) if seq == before.next() && (transit - its).abs() < 1_000_000 => {
-                    self.restart(transit);
-                }
-                _ => {
-                    self.stats.strays += 1;
-                    return;
-                }
+        // Older by number yet due later by time: the sender counts anew.
+        let contradicts =
+            self.edge.is_some_and(|edge| seq < edge.seq && packet.time >= edge.time && !edge.has_played(seq));
+        match self.continuity.judge(seq, transit, contradicts) {
+            Verdict::Continues => {}
+            Verdict::Stray => {
+                self.stats.strays += 1;
+                return;
             }
+            Verdict::Restarts => self.restart(transit),
         }
-        self.stray = None;
         if let Some(edge) = self.edge.filter(|edge| seq < edge.seq) {
             if edge.has_played(seq) {
                 self.stats.duplicates += 1;
@@ -235,7 +240,7 @@ impl JitterBuffer {
             }
             return;
         }
-        let before = self.newest;
+        let before = self.continuity.newest;
         let coming = if packet.repaired || before.is_some_and(|(newest, _)| seq < newest) {
             Coming::Straggling
         } else {
@@ -246,8 +251,7 @@ impl JitterBuffer {
             self.stats.duplicates += 1;
             return;
         }
-        if before.is_none_or(|(newest, _)| seq > newest) {
-            self.newest = Some((seq, transit));
+        if self.continuity.take(seq, transit) {
             self.learn_redundancy(now, before, seq, time, contents);
         }
         self.learn(now, transit, contents.duration, coming);
@@ -337,6 +341,11 @@ impl JitterBuffer {
         Some(self.arrivals.base()? + self.stats.delay.as_micros() as i64)
     }
 
+    /// Where this stream stands of its own accord, for [`crate::sync::align`].
+    pub fn standing(&self) -> Option<Standing> {
+        Some(Standing { base: self.arrivals.base()?, target: self.target.delay() })
+    }
+
     /// Counters and levels.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -345,17 +354,6 @@ impl JitterBuffer {
     /// The delay aimed at, in µs.
     fn aim(&self) -> i64 {
         self.target.micros().max(self.floor.as_micros() as i64)
-    }
-
-    /// Whether a packet continues the stream that we know.
-    fn belongs(&self, seq: SeqNo, time: MediaTime, transit: i64) -> bool {
-        let Some((newest, its)) = self.newest else { return true };
-        // Older by number yet due later by time: the sender counts anew.
-        let contradicts =
-            self.edge.is_some_and(|edge| seq < edge.seq && time >= edge.time && !edge.has_played(seq));
-        seq.ahead_of(newest).abs() <= MAX_DROPOUT
-            && (transit - its).abs() <= MAX_TIME_JUMP
-            && !contradicts
     }
 
     /// The stream begins anew: another encoder, another source, or a sender that forgot its state. What is
@@ -370,7 +368,6 @@ impl JitterBuffer {
         }
         self.arrivals = Arrivals::default();
         self.edge = None;
-        self.newest = None;
     }
 
     fn learn(&mut self, now: Timestamp, transit: i64, duration: Duration, coming: Coming) {
@@ -489,8 +486,10 @@ impl JitterBuffer {
         // It cannot play faster than packets come: what this one waited is what there is to gain.
         let waited = (now.since(packet.arrival) + queued).as_micros() as i64;
         // Playout happens on a grid of ticks, which alone may keep a packet waiting for almost one.
-        let stretch = if overdue.min(waited) >= FASTER_ABOVE {
-            Stretch::Faster(micros(shorten(overdue, span).min(waited)))
+        let excess = overdue.min(waited);
+        self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + shorten(overdue, span)).min(excess) };
+        let stretch = if self.cut >= LEAST_CUT.min(span / 2) {
+            Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span / 2)))
         } else if overdue <= -SLOWER_BELOW {
             Stretch::Slower(micros(lengthen(-overdue, span)))
         } else {
@@ -516,6 +515,9 @@ impl JitterBuffer {
 
 /// A packet this late is played faster, in µs: more than the grid of ticks alone can make it wait.
 const FASTER_ABOVE: i64 = 12_000;
+
+/// The least that is asked for at once, in µs: most voices' pitch period fits.
+const LEAST_CUT: i64 = 10_000;
 
 /// A packet this early is played slower, in µs.
 const SLOWER_BELOW: i64 = 5_000;

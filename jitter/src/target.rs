@@ -27,15 +27,17 @@ const CANDIDATES_MS: [i64; 40] = [
 /// What a listener suffers from, priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Costs {
-    /// A millisecond made up is as bad as a millisecond more delay for so long. Default 10 s, near the
-    /// E-model's exchange rate (ITU-T G.107: 1 % of loss for 100 ms of delay).
+    /// A millisecond made up is as bad as a millisecond more delay for so long. Default 30 s: the E-model
+    /// (ITU-T G.107, Ie 5, Bpl 15) trades the first 1 % of loss for 230 ms of comfortable delay.
     pub concealment: Duration,
     /// Delay above the fastest path beyond this counts [`Costs::steep`] times, as talkers begin to
-    /// interrupt each other. Default 150 ms.
+    /// interrupt each other. Default 150 ms above the fastest path: G.107 bends
+    /// at 177 ms of the whole path.
     pub comfortable: Duration,
-    /// How much more each millisecond beyond [`Costs::comfortable`] costs. Default 2.
+    /// How many times a millisecond beyond [`Costs::comfortable`] counts. Default 6, as in G.107
+    /// (0.134 against 0.024).
     pub steep: u32,
-    /// How fast old bills fade (to 1/e). Default 20 s: longer than [`Costs::concealment`], or a single
+    /// How fast old bills fade (to 1/e). Default 40 s: longer than [`Costs::concealment`], or a single
     /// outlier could hold the target up.
     pub memory: Duration,
 }
@@ -43,10 +45,10 @@ pub struct Costs {
 impl Default for Costs {
     fn default() -> Costs {
         Costs {
-            concealment: Duration::from_secs(10),
+            concealment: Duration::from_secs(30),
             comfortable: Duration::from_millis(150),
-            steep: 2,
-            memory: Duration::from_secs(20),
+            steep: 6,
+            memory: Duration::from_secs(40),
         }
     }
 }
@@ -59,6 +61,8 @@ pub enum Coming {
     /// Behind a newer one: resent, overtaken, or brought back from redundancy. Until it came, the talk
     /// could go on past it.
     Straggling,
+    /// A picture. It freezes the one before it until it comes; those after it catch up at once.
+    Picture,
 }
 
 /// One candidate, as its listener would hear it.
@@ -80,14 +84,20 @@ pub struct Target {
     base: Option<i64>,
 }
 
-/// Playout is asked every 10 ms, so concealment comes in such steps.
+/// Playout is asked every 10 ms, so sound is made up in such steps.
 const STEP: i64 = 10_000;
 
 /// How much of a packet of `duration` stretching takes out when it plays `excess` too late, all in µs.
-/// Small excesses go slowly, since each stretch can be heard; large ones at up to twice the speed.
+///
+/// Small excesses go slowly: each stretch can be heard, and what made the buffer grow is likely to come
+/// again soon. Large ones are worse than any stretch, and go at twice the speed.
 pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
-    let most = if excess > 60_000 { duration / 2 } else { duration / 4 };
-    excess.min(most).max(0)
+    let permille = match excess {
+        ..40_000 => 50,
+        ..100_000 => 125,
+        _ => 500,
+    };
+    excess.min(duration * permille / 1000).max(0)
 }
 
 /// How much stretching adds to a packet of `duration` when it plays `deficit` too early, all in µs.
@@ -106,8 +116,8 @@ impl Target {
         targets.sort_unstable();
         targets.dedup();
         // Before anything is known, each candidate owes what it would have cost on a path without jitter
-        // for half a memory: so the first stall of a call does not pin the target either.
-        let prior = costs.memory.as_micros() as u64 / 2;
+        // for a whole memory: so the first stall of a call does not pin the target either.
+        let prior = costs.memory.as_micros() as u64;
         let candidates: Vec<Candidate> = targets
             .into_iter()
             .map(|target| Candidate {
@@ -133,7 +143,7 @@ impl Target {
     /// microseconds from one origin.
     pub fn on_arrival(&mut self, transit: i64, base: i64, duration: Duration, coming: Coming) {
         let span = (duration.as_micros() as i64).clamp(1, 200_000);
-        let memory = self.costs.memory.as_micros().max(1);
+        let memory = self.costs.memory.as_micros().max(span as u128);
         let concealment = self.costs.concealment.as_micros() as u64;
         if self.base.is_none() {
             for candidate in &mut self.candidates {
@@ -161,15 +171,18 @@ impl Target {
                 }
                 Coming::Straggling if late > 0 => made_up = span,
                 Coming::Straggling => {}
+                Coming::Picture => {
+                    candidate.playing = aim;
+                    made_up = (transit - aim).max(0);
+                }
             }
-            let faded = (u128::from(candidate.bill) * span as u128 / memory) as u64;
-            let owes = candidate.bill.saturating_sub(if coming == Coming::InOrder { faded } else { 0 });
-            let delay = if coming == Coming::InOrder {
-                price(&self.costs, candidate.playing - base) * span as u64
-            } else {
-                0
-            };
-            candidate.bill = owes + delay + made_up as u64 * concealment;
+            let mut owes = candidate.bill;
+            if coming != Coming::Straggling {
+                // Time passes once: a straggler shares its place with what played instead.
+                owes -= (u128::from(owes) * span as u128 / memory) as u64;
+                owes += price(&self.costs, candidate.playing - base) * span as u64;
+            }
+            candidate.bill = owes + made_up as u64 * concealment;
         }
         self.choose();
     }

@@ -1,0 +1,80 @@
+//! Lost packets: waited for while a repair can come, and no longer.
+
+mod listener;
+
+use listener::{Arrival, Listener, PACKET, clean};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use undertone_jitter::Contents;
+
+/// Loses one packet in ten and, with a round trip, resends it: the loss is seen when the next packet comes,
+/// and each repair may be lost in turn, when it is asked for again.
+fn lossy(packets: u64, rtt: Option<i64>) -> Vec<Arrival> {
+    let mut random = ChaCha8Rng::seed_from_u64(10);
+    let mut lost = || random.next_u32() % 10 == 0;
+    let mut arrivals = clean(packets);
+    arrivals.retain_mut(|packet| {
+        if !lost() {
+            return true;
+        }
+        let Some(rtt) = rtt else { return false };
+        packet.repaired = true;
+        packet.at += 20_000 + rtt;
+        for _ in 0..2 {
+            if !lost() {
+                return true;
+            }
+            packet.at += rtt + 10_000;
+        }
+        false
+    });
+    arrivals
+}
+
+#[test]
+fn repairs_over_a_short_path_are_waited_for() {
+    let packets = lossy(3000, Some(40_000));
+    let repairable = |seq: u64, _: i64| Some(seq as i64 * 20_000 + 200_000);
+    let heard = Listener { until: 59_000_000, repairable: &repairable, ..Listener::default() }.listen(&packets);
+    assert!(heard.concealed_percent() < 1.0, "{} %", heard.concealed_percent());
+    let target = heard.stats.target.as_millis();
+    assert!((55..=120).contains(&target), "{target} ms");
+    assert!(heard.mean_ms() < 145.0, "{} ms", heard.mean_ms());
+}
+
+#[test]
+fn without_repair_nothing_is_waited_for() {
+    let heard = Listener { until: 59_000_000, ..Listener::default() }.listen(&lossy(3000, None));
+    assert_eq!(heard.percentile_ms(99), 20.0);
+    assert!((8.0..12.0).contains(&heard.concealed_percent()), "{} %", heard.concealed_percent());
+    assert_eq!(heard.stats.target.as_micros(), 0);
+}
+
+#[test]
+fn repairs_that_take_seconds_are_not_waited_for() {
+    let heard = Listener { until: 59_000_000, ..Listener::default() }.listen(&lossy(3000, Some(1_500_000)));
+    assert!(heard.percentile_ms(50) < 40.0, "{} ms", heard.percentile_ms(50));
+    assert!(heard.stats.late > 200, "{}", heard.stats.late);
+}
+
+#[test]
+fn a_copy_in_the_next_packet_is_worth_waiting_one_packet_for() {
+    let contents = Contents { duration: PACKET, lbrr: true, dred: std::time::Duration::ZERO };
+    let heard =
+        Listener { until: 59_000_000, contents, ..Listener::default() }.listen(&lossy(3000, None));
+    // Two in a row are lost once in a hundred packets; the copy brings back only the second.
+    assert!(heard.concealed_percent() < 2.5, "{} %", heard.concealed_percent());
+    assert!(heard.stats.recovered_lbrr > 200, "{}", heard.stats.recovered_lbrr);
+    assert!(heard.mean_ms() < 52.0, "{} ms", heard.mean_ms());
+}
+
+#[test]
+fn deep_redundancy_fills_a_burst() {
+    let mut packets = clean(1000);
+    packets.retain(|packet| packet.seq % 50 >= 5 || packet.seq < 50);
+    let contents =
+        Contents { duration: PACKET, lbrr: false, dred: std::time::Duration::from_millis(200) };
+    let heard = Listener { until: 19_000_000, contents, ..Listener::default() }.listen(&packets);
+    assert!(heard.stats.recovered_dred >= 80, "{:?}", heard.stats);
+    assert!(heard.concealed_percent() < 2.0, "{} %", heard.concealed_percent());
+}
