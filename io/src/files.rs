@@ -75,20 +75,42 @@ impl std::error::Error for FileError {
     }
 }
 
-impl FileError {
-    fn from_hound(path: &Path, wanted: &'static str, error: hound::Error) -> FileError {
-        let path = path.to_path_buf();
-        match error {
-            hound::Error::IoError(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-                FileError::NotWav { path, reason: "it ends in the middle".into() }
+fn not_wav(path: &Path, error: &hound::Error) -> FileError {
+    let reason = match error {
+        // All bytes are in memory, so this can only be their end.
+        hound::Error::IoError(_) => "it ends before its first sample".into(),
+        other => other.to_string(),
+    };
+    FileError::NotWav { path: path.into(), reason }
+}
+
+/// Makes the data chunk end where the file does. A recorder that writes into a pipe cannot go back to fill
+/// in the length (it says 0 everywhere, or `0xffff_ffff`), and one that was cut off has promised more than
+/// there is.
+fn mend_length(bytes: &mut [u8]) {
+    let unfinished = bytes.get(4..8) == Some(&[0; 4]);
+    let mut at = 12; // After `RIFF`, the length, `WAVE`.
+    let mut block = 1;
+    while let Some(&[a, b, c, d, l0, l1, l2, l3]) = bytes.get(at..at + 8) {
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let body = at + 8;
+        match &[a, b, c, d] {
+            b"fmt " => {
+                if let Some(&[low, high]) = bytes.get(body + 12..body + 14) {
+                    block = usize::from(u16::from_le_bytes([low, high])).max(1);
+                }
             }
-            // Hound says "Failed to read enough bytes." as an error of kind Other for a file that is too short.
-            hound::Error::IoError(source) if source.kind() == std::io::ErrorKind::Other => {
-                FileError::NotWav { path, reason: "it ends in the middle".into() }
+            b"data" => {
+                let there = bytes.len() - body;
+                if (len == 0 && unfinished) || len > there {
+                    let whole = (there - there % block).min(u32::MAX as usize) as u32;
+                    bytes[at + 4..body].copy_from_slice(&whole.to_le_bytes());
+                }
+                return;
             }
-            hound::Error::IoError(source) => FileError::Io { path, wanted, source },
-            other => FileError::NotWav { path, reason: other.to_string() },
+            _ => {}
         }
+        at = body.saturating_add(len).saturating_add(len % 2);
     }
 }
 
@@ -99,10 +121,10 @@ impl FileError {
 /// those that are there, since recorders do crash.
 pub fn read_wav(path: impl AsRef<Path>) -> Result<Pcm, FileError> {
     let path = path.as_ref();
-    let file =
-        File::open(path).map_err(|source| FileError::Io { path: path.into(), wanted: "read", source })?;
-    let reader = WavReader::new(std::io::BufReader::new(file))
-        .map_err(|error| FileError::from_hound(path, "read", error))?;
+    let mut bytes =
+        std::fs::read(path).map_err(|source| FileError::Io { path: path.into(), wanted: "read", source })?;
+    mend_length(&mut bytes);
+    let reader = WavReader::new(bytes.as_slice()).map_err(|error| not_wav(path, &error))?;
     let spec = reader.spec();
     if spec.channels == 0 || spec.sample_rate == 0 {
         let reason = format!("{} channels at {} Hz", spec.channels, spec.sample_rate);

@@ -26,11 +26,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 /// The largest message taken from a client: an SDP offer with many sections is under 20 KiB.
@@ -139,7 +140,14 @@ impl std::error::Error for HttpError {
 /// The open WebSockets, as their senders see them. Clones are the same set.
 #[derive(Clone, Default)]
 pub struct Channels {
-    open: Arc<Mutex<BTreeMap<u64, mpsc::Sender<Signal>>>>,
+    open: Arc<Mutex<BTreeMap<u64, Outbound>>>,
+}
+
+/// The way to one client.
+struct Outbound {
+    queue: mpsc::Sender<Signal>,
+    /// Told when the queue was full: the bridge gives up even in the middle of a write.
+    too_slow: Arc<Notify>,
 }
 
 impl Channels {
@@ -150,8 +158,12 @@ impl Channels {
         let (Signal::Message { channel, .. } | Signal::Closed { channel }) = signal;
         let mut open = self.lock();
         let closing = matches!(signal, Signal::Closed { .. });
-        let taken = open.get(&channel).is_none_or(|queue| queue.try_send(signal).is_ok());
-        if closing || !taken {
+        let Some(outbound) = open.get(&channel) else { return };
+        let taken = outbound.queue.try_send(signal);
+        if matches!(taken, Err(TrySendError::Full(_))) {
+            outbound.too_slow.notify_one();
+        }
+        if closing || taken.is_err() {
             open.remove(&channel);
         }
     }
@@ -166,7 +178,7 @@ impl Channels {
         self.len() == 0
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, mpsc::Sender<Signal>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Outbound>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -211,6 +223,7 @@ impl Server {
             channels: channels.clone(),
             ending: ending.clone(),
             next_channel: AtomicU64::new(1),
+            bridges: AtomicUsize::new(0),
         });
         let stop = ending.clone();
         let thread = std::thread::Builder::new()
@@ -234,7 +247,7 @@ impl Server {
     }
 
     /// Takes no new clients, closes the WebSockets with code 1001 (going away) after what was sent to them,
-    /// and comes back when all is done, after 3 s at the latest. Dropping does the same.
+    /// and comes back when all is done, after 4 s at the latest. Dropping does the same.
     pub fn stop(mut self) {
         self.end();
     }
@@ -272,6 +285,8 @@ struct Shared {
     channels: Channels,
     ending: Shutdown,
     next_channel: AtomicU64,
+    /// Bridges at work, including those that are only saying goodbye.
+    bridges: AtomicUsize,
 }
 
 async fn serve(
@@ -309,7 +324,7 @@ async fn serve(
     };
     // Upgraded connections are no longer the HTTP server's: give them a moment to say goodbye.
     let deadline = Instant::now() + Duration::from_secs(1);
-    while !shared.channels.is_empty() && Instant::now() < deadline {
+    while shared.bridges.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -352,7 +367,7 @@ fn answer(page: Option<&Served>) -> Response {
 }
 
 async fn websocket(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
-    if shared.ending.is_triggered() || shared.channels.len() >= shared.config.max_channels {
+    if shared.ending.is_triggered() || shared.bridges.load(Ordering::SeqCst) >= shared.config.max_channels {
         return (StatusCode::SERVICE_UNAVAILABLE, "The server is full or closing: try again later.\n")
             .into_response();
     }
@@ -366,51 +381,67 @@ async fn websocket(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade)
 
 /// One client, from its upgrade to its end.
 async fn bridge(mut socket: WebSocket, shared: Arc<Shared>) {
+    shared.bridges.fetch_add(1, Ordering::SeqCst);
     let channel = shared.next_channel.fetch_add(1, Ordering::Relaxed);
-    let (queue, outbound) = mpsc::channel(shared.config.queue);
-    shared.channels.lock().insert(channel, queue);
-    let farewell = converse(&mut socket, channel, outbound, &shared).await;
-    // The machine hears of the end before the channel counts as gone.
+    let (queue, outbound) = mpsc::channel(shared.config.queue.max(1));
+    let too_slow = Arc::new(Notify::new());
+    shared.channels.lock().insert(channel, Outbound { queue, too_slow: too_slow.clone() });
+    let farewell = tokio::select! {
+        farewell = converse(&mut socket, channel, outbound, &shared) => farewell,
+        // It does not read, so it is told nothing.
+        () = too_slow.notified() => None,
+    };
+    shared.channels.lock().remove(&channel);
     let _ = shared.mailbox.send(Signal::Closed { channel }).await;
     if let Some((code, reason)) = farewell {
         let frame = CloseFrame { code, reason: reason.into() };
         let _ = timeout(Duration::from_millis(500), socket.send(Message::Close(Some(frame)))).await;
     }
-    shared.channels.lock().remove(&channel);
+    shared.bridges.fetch_sub(1, Ordering::SeqCst);
 }
 
-/// Carries messages both ways until either side is done. Gives the close frame to send, if one still can be.
+/// Why a bridge ends: the close frame to send, or `None` if none can be sent.
+type Farewell = Option<(u16, &'static str)>;
+
+const CLOSING: Farewell = Some((close_code::AWAY, "the server is closing"));
+
+/// Carries messages both ways until either side is done.
 async fn converse(
     socket: &mut WebSocket,
     channel: u64,
     mut outbound: mpsc::Receiver<Signal>,
     shared: &Shared,
-) -> Option<(u16, &'static str)> {
+) -> Farewell {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
     loop {
-        let message = tokio::select! {
-            biased;
-            out = outbound.recv() => match out {
-                Some(Signal::Message { message, .. }) => Message::Binary(message.into()),
-                Some(Signal::Closed { .. }) => return Some((close_code::NORMAL, "")),
-                // Dropped from the set with its queue full.
-                None => return Some((close_code::POLICY, "too slow: join again")),
-            },
+        tokio::select! {
+            out = outbound.recv() => {
+                // Without its sender the channel was closed by the machine, whose last words were before.
+                let signal = out.unwrap_or(Signal::Closed { channel });
+                if let Err(farewell) = forward(socket, signal).await {
+                    return farewell;
+                }
+            }
             _ = ping.tick() => {
-                if heard.elapsed() > SILENCE {
+                if heard.elapsed() > SILENCE || !put(socket, Message::Ping(Bytes::new())).await {
                     return None;
                 }
-                Message::Ping(Bytes::new())
             }
-            () = shared.ending.triggered() => return Some((close_code::AWAY, "the server is closing")),
+            () = shared.ending.triggered() => {
+                while let Ok(signal) = outbound.try_recv() {
+                    if let Err(farewell) = forward(socket, signal).await {
+                        return farewell;
+                    }
+                }
+                return CLOSING;
+            }
             arrived = socket.recv() => {
                 heard = Instant::now();
                 match arrived {
                     Some(Ok(Message::Binary(bytes))) => {
-                        let signal = Signal::Message { channel, message: bytes.into() };
-                        if !shared.mailbox.send(signal).await {
-                            return Some((close_code::AWAY, "the server is closing"));
+                        if !shared.mailbox.send(Signal::Message { channel, message: bytes.into() }).await {
+                            return CLOSING;
                         }
                     }
                     Some(Ok(Message::Text(_))) => {
@@ -420,12 +451,23 @@ async fn converse(
                     Some(Ok(Message::Close(_))) | None => return None,
                     Some(Err(_)) => return Some((close_code::SIZE, "message too large, or malformed")),
                 }
-                continue;
             }
-        };
-        match timeout(PATIENCE, socket.send(message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return None,
         }
     }
+}
+
+/// Sends what the machine wants sent; `Err` if that was the end.
+async fn forward(socket: &mut WebSocket, signal: Signal) -> Result<(), Farewell> {
+    match signal {
+        Signal::Message { message, .. } => match put(socket, Message::Binary(message.into())).await {
+            true => Ok(()),
+            false => Err(None),
+        },
+        Signal::Closed { .. } => Err(Some((close_code::NORMAL, ""))),
+    }
+}
+
+/// False if the client has gone or does not take it in time.
+async fn put(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(timeout(PATIENCE, socket.send(message)).await, Ok(Ok(())))
 }

@@ -13,8 +13,9 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
-/// Wanted socket buffers, each way. The kernel may give less (`net.core.rmem_max`); that is no error.
-const BUFFER_BYTES: usize = 2 << 20;
+/// Wanted socket buffers, each way, the largest that is granted. Linux cuts a wish to its limit
+/// (`net.core.rmem_max`), macOS refuses what is over it; to get less is no error.
+const BUFFER_BYTES: [usize; 4] = [2 << 20, 1 << 20, 512 << 10, 256 << 10];
 
 /// The largest datagram that UDP can carry: a receive buffer of this size never truncates.
 pub const MAX_DATAGRAM: usize = 65_536;
@@ -96,8 +97,8 @@ impl Socket {
             if addr.is_ipv6() {
                 socket.set_only_v6(!addr.ip().is_unspecified())?;
             }
-            let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
-            let _ = socket.set_send_buffer_size(BUFFER_BYTES);
+            let _ = BUFFER_BYTES.into_iter().find(|&bytes| socket.set_recv_buffer_size(bytes).is_ok());
+            let _ = BUFFER_BYTES.into_iter().find(|&bytes| socket.set_send_buffer_size(bytes).is_ok());
             socket.set_nonblocking(true)?;
             socket.bind(&addr.into())?;
             let socket = UdpSocket::from(socket);

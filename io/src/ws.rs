@@ -5,6 +5,7 @@
 
 use crate::http::MAX_MESSAGE;
 use crate::mailbox::{Mailbox, Signal};
+use crate::shutdown::Shutdown;
 use crate::tls;
 use futures_util::{SinkExt, StreamExt};
 use std::fmt;
@@ -29,6 +30,8 @@ const QUEUE: usize = 256;
 /// How often the server is pinged, and how long it may be silent.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(45);
+
+const CLOSED_HERE: &str = "closed by this side";
 
 /// Whom to believe on `wss://`.
 #[derive(Clone, Debug, Default)]
@@ -176,6 +179,7 @@ fn percent_decode(text: &str) -> Option<String> {
 pub struct Client {
     outbound: Option<mpsc::Sender<Signal>>,
     ended: Arc<Mutex<Option<String>>>,
+    leaving: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -200,6 +204,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.outbound = None;
+        self.leaving.trigger();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -223,18 +228,27 @@ pub fn connect(url: &str, options: &Options, mailbox: Mailbox) -> Result<Client,
     })?;
     let (outbound, queue) = mpsc::channel(QUEUE);
     let ended = Arc::new(Mutex::new(None));
-    let told = ended.clone();
+    let (told, leaving) = (ended.clone(), Shutdown::new());
+    let left = leaving.clone();
+    let grace = async move {
+        left.triggered().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
     let thread = std::thread::Builder::new()
         .name("signalling".into())
         .spawn(move || {
             runtime.block_on(async {
-                let reason = converse(opened, queue, &mailbox).await;
+                let reason = tokio::select! {
+                    reason = converse(opened, queue, &mailbox) => reason,
+                    // Whoever leaves does not wait for a server that takes nothing any more.
+                    () = grace => CLOSED_HERE.into(),
+                };
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
                 let _ = timeout(Duration::from_secs(1), mailbox.send(Signal::Closed { channel: 0 })).await;
             });
         })
         .map_err(system)?;
-    Ok(Client { outbound: Some(outbound), ended, thread: Some(thread) })
+    Ok(Client { outbound: Some(outbound), ended, leaving, thread: Some(thread) })
 }
 
 /// TCP with or without TLS.
@@ -331,7 +345,7 @@ async fn converse(mut socket: Socket, mut outbound: mpsc::Receiver<Signal>, mail
                 }
                 Some(Signal::Closed { .. }) | None => {
                     let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
-                    return "closed by this side".into();
+                    return CLOSED_HERE.into();
                 }
             },
             _ = ping.tick() => {
@@ -346,7 +360,7 @@ async fn converse(mut socket: Socket, mut outbound: mpsc::Receiver<Signal>, mail
                     Some(Ok(Message::Binary(bytes))) => {
                         let signal = Signal::Message { channel: 0, message: bytes.into() };
                         if !mailbox.send(signal).await {
-                            return "closed by this side".into();
+                            return CLOSED_HERE.into();
                         }
                     }
                     Some(Ok(Message::Close(frame))) => return match frame {

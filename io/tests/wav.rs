@@ -68,13 +68,38 @@ fn what_is_written_is_read_again_even_before_it_is_finished() {
 }
 
 #[test]
-fn a_file_that_was_cut_off_gives_what_is_there() {
+fn files_that_were_cut_off_or_came_through_a_pipe_give_what_is_there() {
     let path = temp("cut.wav");
     write_wav(&path, 16_000, &[5; 1000]).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() - 501]).unwrap();
-    let samples = read_wav(&path).unwrap().samples;
-    assert!(samples.len() >= 700 && samples.iter().all(|&sample| sample == 5), "{}", samples.len());
+    assert_eq!(read_wav(&path).unwrap().samples, [5; 749]);
+    let length = bytes.len() - 2000 - 4;
+    for unknown in [0u32, u32::MAX] {
+        bytes[4..8].copy_from_slice(&unknown.to_le_bytes());
+        bytes[length..length + 4].copy_from_slice(&unknown.to_le_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read_wav(&path).unwrap().samples, [5; 1000]);
+    }
+}
+
+#[test]
+fn no_cut_and_no_damage_makes_reading_panic() {
+    let path = temp("damaged.wav");
+    write_wav(&path, 16_000, &[1, 2, 3]).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for cut in 0..bytes.len() {
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        let _ = read_wav(&path);
+    }
+    for at in 0..bytes.len() {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] = value;
+            std::fs::write(&path, &damaged).unwrap();
+            let _ = read_wav(&path);
+        }
+    }
 }
 
 #[test]
