@@ -38,3 +38,11 @@ pub fn random_seed() -> [u8; 32] {
     aws_lc_rs::rand::fill(&mut seed).expect("the operating system gives random bytes");
     seed
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_two_seeds_are_alike() {
+        assert_ne!(super::random_seed(), super::random_seed());
+    }
+}
