@@ -12,6 +12,8 @@ pub enum TransportError {
     NoPath,
     /// A path worked, and then nothing authentic came back for too long (RFC 7675 §5.1). Join again.
     ConsentExpired,
+    /// The peer said goodbye (DTLS close_notify). Nobody's fault.
+    PeerClosed,
     /// The caller's bug.
     ApiMisuse(ApiMisuse),
 }
@@ -52,6 +54,7 @@ impl fmt::Display for TransportError {
             }
             TransportError::NoPath => write!(f, "no packet reached the peer and came back: check firewalls and UDP"),
             TransportError::ConsentExpired => write!(f, "the peer fell silent: its network or process is gone"),
+            TransportError::PeerClosed => write!(f, "the peer left"),
             TransportError::ApiMisuse(ApiMisuse::BadCertificate(why)) => write!(f, "unusable certificate: {why}"),
             TransportError::ApiMisuse(ApiMisuse::Crypto(why)) => write!(f, "unusable crypto set-up: {why}"),
         }

@@ -1,6 +1,24 @@
 //! One association with a peer: ICE finds the path, DTLS agrees on keys, SRTP seals.
+//!
+//! ```text
+//! new ─ local() to signalling ─ start(remote) ─► checks, and the ClientHello right behind the first of them
+//!     ─► Connected ─► send_rtp, receive ─► … ─► Failed
+//! ```
+//!
+//! Early DTLS: a client does not wait for its check to be answered, and a server takes DTLS from any address
+//! whose check was authentic. So keys are there one round trip after the start, where the usual sequence of
+//! check, nomination and handshake takes three. It is safe: DTLS proves the peer by its certificate, whatever
+//! the path.
+//!
+//! Moving: a lite session follows the newest authentic media packet to a new address, but sends there at most
+//! three times what came from there until a check confirms it, so that nobody can point our media at a victim.
+//!
+//! Not here: what is in the packets (`rtp`, `rtcp`, `stream`).
 
-use crate::{TransportError, dtls, ice, srtp};
+use crate::{PeerMisbehaved, TransportError, dtls, ice, srtp};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use undertone_media::{Timestamp, Transmit};
@@ -25,13 +43,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// What suits a real call.
+    /// What suits a real call: a controlling agent, fresh secrets.
     pub fn new(anchor: Instant) -> Config {
         Config {
             role: ice::Role::Controlling,
             certificate: dtls::Certificate::generate(),
             crypto: dtls::Crypto::System,
-            seed: [0; 32],
+            seed: crate::system_seed(),
             anchor,
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
@@ -107,7 +125,8 @@ pub struct Stats {
     pub unauthentic: u64,
     /// Packets, DTLS or SRTP, from an address that no check has vouched for, or before there were keys.
     pub unexpected: u64,
-    /// Media packets that the caller sent before there were keys or a path, or that have no valid header.
+    /// Media packets that the caller sent before there were keys or a path, that have no valid header or a used
+    /// index, or that an unconfirmed address may not be sent yet.
     pub unsent: u64,
     /// RTP packets sealed and queued.
     pub rtp_sent: u64,
@@ -141,84 +160,463 @@ pub fn classify(bytes: &[u8]) -> Class {
     match bytes {
         [0..=3, ..] if bytes.len() >= 20 => Class::Stun,
         [20..=63, ..] => Class::Dtls,
-        [128..=191, 192..=223, ..] => Class::Rtcp,
-        [128..=191, _, ..] => Class::Rtp,
+        [128..=191, 192..=223, ..] if bytes.len() >= 8 => Class::Rtcp,
+        [128..=191, _, ..] if bytes.len() >= 12 => Class::Rtp,
         _ => Class::Unknown,
     }
 }
 
-/// One ICE, DTLS and SRTP association.
+/// How many times what came from an unconfirmed address may be sent there (RFC 9000 §8 uses the same).
+const AMPLIFICATION: usize = 3;
+/// A datagram that fits any path we use.
+const MAX_EARLY: usize = 1500;
+
+/// An address that media came from and that no check has confirmed yet.
+struct Unconfirmed {
+    remote: SocketAddr,
+    received: usize,
+    sent: usize,
+}
+
+struct Keys {
+    sealer: srtp::Sealer,
+    opener: srtp::Opener,
+}
+
+/// One ICE, DTLS and SRTP association. Sans-IO: see `media::Machine` for the loop that drives it.
 pub struct Session {
+    certificate: dtls::Certificate,
+    crypto: dtls::Crypto,
+    anchor: Instant,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+    agent: ice::Agent,
+    /// The peer's fingerprint, whether we are the DTLS client, and when we began.
+    started: Option<(dtls::Fingerprint, bool, Timestamp)>,
+    dtls: Option<dtls::Endpoint>,
+    /// Where DTLS last came from.
+    dtls_path: Option<ice::Path>,
+    /// A DTLS datagram that overtook the check which will vouch for its sender.
+    early: Option<(SocketAddr, SocketAddr, Vec<u8>)>,
+    keys: Option<Keys>,
+    unconfirmed: Option<Unconfirmed>,
+    remote_addr: Option<SocketAddr>,
+    over: bool,
+    outbox: VecDeque<Output>,
     stats: Stats,
 }
 
 impl Session {
     /// A session that knows nothing of its peer yet.
-    pub fn new(_config: Config) -> Session {
-        Session { stats: Stats::default() }
+    pub fn new(config: Config) -> Session {
+        Session {
+            certificate: config.certificate,
+            crypto: config.crypto,
+            anchor: config.anchor,
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            agent: ice::Agent::new(config.role, ChaCha20Rng::from_seed(config.seed)),
+            started: None,
+            dtls: None,
+            dtls_path: None,
+            early: None,
+            keys: None,
+            unconfirmed: None,
+            remote_addr: None,
+            over: false,
+            outbox: VecDeque::new(),
+            stats: Stats::default(),
+        }
     }
 
     /// What signalling has to tell the peer.
     pub fn local(&self) -> LocalDescription {
-        LocalDescription {
-            ufrag: String::new(),
-            pwd: String::new(),
-            fingerprint: dtls::Fingerprint([0; 32]),
+        let ice::Credentials { ufrag, pwd } = self.agent.local().clone();
+        LocalDescription { ufrag, pwd, fingerprint: self.certificate.fingerprint() }
+    }
+
+    /// Adds an address of ours that checks may leave from. With fewer than two, the socket chooses.
+    pub fn add_local_candidate(&mut self, address: SocketAddr) {
+        self.agent.add_local(address);
+    }
+
+    /// Begins, now that signalling has brought the peer's side. Only the first call counts.
+    pub fn start(&mut self, now: Timestamp, remote: Remote) {
+        if self.over || self.started.is_some() {
+            return;
+        }
+        self.started = Some((remote.fingerprint, remote.dtls_active, now));
+        let credentials = ice::Credentials { ufrag: remote.ufrag, pwd: remote.pwd };
+        self.agent.start(now, &credentials, &remote.candidates, remote.lite);
+        self.advance(now);
+        // Checks may have come before the answer did, and the peer's ClientHello with them.
+        self.take_early(now);
+    }
+
+    /// Adds an address of the peer that signalling brought later.
+    pub fn add_remote_candidate(&mut self, now: Timestamp, address: SocketAddr) {
+        if !self.over {
+            self.agent.add_remote(now, address);
+            self.advance(now);
         }
     }
 
-    /// Adds an address of ours that checks may leave from.
-    pub fn add_local_candidate(&mut self, _address: SocketAddr) {}
+    /// Our own network has changed (another Wi-Fi, another radio): finds the peer again at once rather than
+    /// when silence has raised a doubt.
+    pub fn network_changed(&mut self, now: Timestamp) {
+        if !self.over {
+            self.agent.check_now(now);
+            self.advance(now);
+        }
+    }
 
-    /// Begins, now that signalling has brought the peer's side.
-    pub fn start(&mut self, _now: Timestamp, _remote: Remote) {}
-
-    /// Adds an address of the peer that signalling brought later.
-    pub fn add_remote_candidate(&mut self, _now: Timestamp, _address: SocketAddr) {}
-
-    /// Takes a datagram, decrypts media in place.
+    /// Takes a datagram that reached our address `to`, and decrypts media in place. Whatever it holds, nothing
+    /// worse happens than that it is counted and dropped.
     pub fn receive<'a>(
         &mut self,
-        _now: Timestamp,
-        _from: SocketAddr,
-        _to: SocketAddr,
-        _bytes: &'a mut [u8],
+        now: Timestamp,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &'a mut [u8],
     ) -> Received<'a> {
+        if self.over {
+            return Received::Dropped;
+        }
+        match classify(bytes) {
+            Class::Stun => self.receive_stun(now, from, to, bytes),
+            Class::Dtls => self.receive_dtls(now, from, to, bytes),
+            Class::Rtp => self.receive_rtp(now, from, to, bytes),
+            Class::Rtcp => self.receive_rtcp(now, from, bytes),
+            Class::Unknown => {
+                self.stats.bad += 1;
+                Received::Dropped
+            }
+        }
+    }
+
+    fn receive_stun<'a>(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Received<'a> {
+        let verdict = self.agent.receive(now, from, to, bytes);
+        match verdict {
+            ice::Verdict::Accepted => {
+                if self.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.remote == from) {
+                    self.unconfirmed = None;
+                }
+                self.advance(now);
+                self.take_early(now);
+                return Received::Handled;
+            }
+            ice::Verdict::Bad => self.stats.bad += 1,
+            ice::Verdict::Unauthentic => self.stats.unauthentic += 1,
+        }
         Received::Dropped
     }
 
+    fn receive_dtls<'a>(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Received<'a> {
+        let Some((peer, active, _)) = self.started.filter(|_| self.agent.vouches_for(from)) else {
+            if self.keys.is_none() && bytes.len() <= MAX_EARLY {
+                self.early = Some((from, to, bytes.to_vec()));
+            }
+            self.stats.unexpected += 1;
+            return Received::Dropped;
+        };
+        if self.dtls.is_none() && !active && !self.begin_dtls(now, peer, active) {
+            return Received::Dropped;
+        }
+        let Some(dtls) = &mut self.dtls else {
+            self.stats.unexpected += 1;
+            return Received::Dropped;
+        };
+        let result = dtls.receive(now, bytes);
+        self.dtls_path = Some(self.agent.arrival(from, to));
+        self.agent.heard(now, from);
+        self.flush_dtls(now);
+        match result {
+            Ok(()) => self.advance(now),
+            Err(error) => self.fail(error),
+        }
+        Received::Handled
+    }
+
+    /// A datagram that overtook its sender's check gets its turn.
+    fn take_early(&mut self, now: Timestamp) {
+        let vouched = |(from, ..): &mut (SocketAddr, SocketAddr, Vec<u8>)| self.agent.vouches_for(*from);
+        if self.started.is_some() && !self.over && let Some((from, to, mut bytes)) = self.early.take_if(vouched) {
+            self.stats.unexpected = self.stats.unexpected.saturating_sub(1);
+            self.receive_dtls(now, from, to, &mut bytes);
+        }
+    }
+
+    fn receive_rtp<'a>(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &'a mut [u8],
+    ) -> Received<'a> {
+        let Some(keys) = &mut self.keys else {
+            self.stats.unexpected += 1;
+            return Received::Dropped;
+        };
+        let size = bytes.len();
+        let opened = match keys.opener.unprotect_rtp(bytes) {
+            Ok(opened) => opened,
+            Err(refused) => return self.refuse(refused),
+        };
+        self.stats.rtp_received += 1;
+        self.agent.heard(now, from);
+        self.consider_move(from, to, size, opened.newest);
+        bytes.get_mut(..opened.len).map_or(Received::Dropped, Received::Rtp)
+    }
+
+    fn receive_rtcp<'a>(&mut self, now: Timestamp, from: SocketAddr, bytes: &'a mut [u8]) -> Received<'a> {
+        let Some(keys) = &mut self.keys else {
+            self.stats.unexpected += 1;
+            return Received::Dropped;
+        };
+        let len = match keys.opener.unprotect_rtcp(bytes) {
+            Ok(len) => len,
+            Err(refused) => return self.refuse(refused),
+        };
+        self.stats.rtcp_received += 1;
+        self.agent.heard(now, from);
+        bytes.get_mut(..len).map_or(Received::Dropped, Received::Rtcp)
+    }
+
+    fn refuse<'a>(&mut self, refused: srtp::Refused) -> Received<'a> {
+        match refused {
+            srtp::Refused::Malformed => self.stats.bad += 1,
+            srtp::Refused::Replayed => self.stats.replayed += 1,
+            srtp::Refused::Unauthentic | srtp::Refused::Exhausted => self.stats.unauthentic += 1,
+        }
+        Received::Dropped
+    }
+
+    /// Media came: from where we send to, or is the peer somewhere else now?
+    fn consider_move(&mut self, from: SocketAddr, to: SocketAddr, size: usize, newest: bool) {
+        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|unconfirmed| unconfirmed.remote == from) {
+            unconfirmed.received += size;
+        }
+        if !newest || self.remote_addr == Some(from) {
+            return;
+        }
+        self.agent.follow(from, to);
+        self.note_path();
+        if self.remote_addr == Some(from) {
+            let confirmed = self.agent.vouches_for(from);
+            self.unconfirmed = (!confirmed).then_some(Unconfirmed { remote: from, received: size, sent: 0 });
+        }
+    }
+
     /// The deadline has come.
-    pub fn tick(&mut self, _now: Timestamp) {}
+    pub fn tick(&mut self, now: Timestamp) {
+        if self.over {
+            return;
+        }
+        self.agent.tick(now);
+        self.advance(now);
+        if let Some(dtls) = &mut self.dtls {
+            let result = dtls.tick(now);
+            self.flush_dtls(now);
+            if let Err(error) = result {
+                return self.fail(error);
+            }
+        }
+        if self.expiry().is_some_and(|expiry| expiry <= now) {
+            self.fail(match (&self.keys, self.agent.selected()) {
+                (Some(_), _) => TransportError::ConsentExpired,
+                (None, None) => TransportError::NoPath,
+                (None, Some(_)) => {
+                    TransportError::PeerMisbehaved(PeerMisbehaved::Handshake("it never finished".into()))
+                }
+            });
+        }
+    }
+
+    /// When patience ends, if nothing happens.
+    fn expiry(&self) -> Option<Timestamp> {
+        match (&self.keys, self.started) {
+            (Some(_), _) => Some(self.agent.consent() + self.idle_timeout),
+            (None, Some((.., began))) => Some(began + self.connect_timeout),
+            (None, None) => None,
+        }
+    }
 
     /// When to call [`Session::tick`]; `None`: never.
     pub fn deadline(&self) -> Option<Timestamp> {
-        None
+        if self.over {
+            return None;
+        }
+        let dtls = self.dtls.as_ref().and_then(dtls::Endpoint::deadline);
+        [self.agent.deadline(), dtls, self.expiry()].into_iter().flatten().min()
     }
 
     /// The next thing to do, or `None` when all is drained.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.outbox.pop_front()
     }
 
-    /// Seals a plaintext RTP packet and queues it towards the peer.
-    pub fn send_rtp(&mut self, _now: Timestamp, _packet: Vec<u8>) {}
+    /// Carries on after anything happened to ICE: its datagrams, the first DTLS flight, the path.
+    fn advance(&mut self, now: Timestamp) {
+        while let Some(transmit) = self.agent.poll() {
+            self.outbox.push_back(Output::Transmit(transmit));
+        }
+        if let Some((peer, active @ true, _)) = self.started
+            && self.dtls.is_none()
+            && self.agent.early().is_some()
+            && !self.begin_dtls(now, peer, active)
+        {
+            return;
+        }
+        self.stats.rtt = self.agent.rtt();
+        if let (Some(dtls), Some(rtt)) = (&mut self.dtls, self.stats.rtt) {
+            dtls.set_rtt(rtt);
+        }
+        self.note_path();
+    }
 
-    /// Seals a plaintext RTCP packet and queues it towards the peer.
-    pub fn send_rtcp(&mut self, _now: Timestamp, _packet: Vec<u8>) {}
+    fn begin_dtls(&mut self, now: Timestamp, peer: dtls::Fingerprint, active: bool) -> bool {
+        let crypto = match self.crypto {
+            dtls::Crypto::System => dtls::Crypto::System,
+            dtls::Crypto::Seeded(seed) => dtls::Crypto::Seeded(self.own_seed(seed)),
+        };
+        match dtls::Endpoint::new(now, &self.certificate, crypto, active, peer, self.anchor) {
+            Ok(endpoint) => {
+                self.dtls = Some(endpoint);
+                self.flush_dtls(now);
+                true
+            }
+            Err(error) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
 
-    /// True once media may flow.
+    /// Sessions may share a seed, but never their keys: each mixes in its ICE credentials.
+    fn own_seed(&self, seed: [u8; 32]) -> [u8; 32] {
+        use aws_lc_rs::digest::{Context, SHA256};
+        let mut context = Context::new(&SHA256);
+        let ice::Credentials { ufrag, pwd } = self.agent.local();
+        [&seed[..], ufrag.as_bytes(), pwd.as_bytes()].into_iter().for_each(|part| context.update(part));
+        let mut own = [0; 32];
+        own.copy_from_slice(context.finish().as_ref());
+        own
+    }
+
+    fn flush_dtls(&mut self, now: Timestamp) {
+        let path = self.agent.selected().or(self.dtls_path).or_else(|| self.agent.early());
+        while let Some(event) = self.dtls.as_mut().and_then(dtls::Endpoint::poll) {
+            match event {
+                dtls::Event::Transmit(bytes) => {
+                    if let Some(ice::Path { local, remote }) = path {
+                        self.outbox.push_back(Output::Transmit(Transmit { to: remote, from: local, bytes }));
+                    }
+                }
+                dtls::Event::Connected { profile, material } => {
+                    let client = self.started.is_some_and(|(_, active, _)| active);
+                    let Some((sealer, opener)) = srtp::from_dtls(profile, &material, client) else {
+                        return self.fail(TransportError::PeerMisbehaved(PeerMisbehaved::NoSrtpProfile));
+                    };
+                    self.keys = Some(Keys { sealer, opener });
+                    self.early = None;
+                    self.outbox.push_back(Output::Connected { profile });
+                    if let Some(ice::Path { remote, .. }) = path {
+                        self.agent.heard(now, remote);
+                    }
+                }
+                dtls::Event::Closed => return self.fail(TransportError::PeerClosed),
+            }
+        }
+    }
+
+    fn note_path(&mut self) {
+        let remote = self.agent.selected().map(|path| path.remote);
+        if remote != self.remote_addr && let Some(remote) = remote {
+            self.remote_addr = Some(remote);
+            self.outbox.push_back(Output::PathChanged(remote));
+        }
+    }
+
+    /// Seals a plaintext RTP packet and queues it towards the peer. Before there are keys it is counted and
+    /// dropped.
+    pub fn send_rtp(&mut self, _now: Timestamp, mut packet: Vec<u8>) {
+        match self.keys.as_mut().map(|keys| keys.sealer.protect_rtp(&mut packet)) {
+            Some(Ok(())) if self.transmit(packet) => self.stats.rtp_sent += 1,
+            _ => self.stats.unsent += 1,
+        }
+    }
+
+    /// Seals a plaintext RTCP packet and queues it towards the peer. Before there are keys it is counted and
+    /// dropped.
+    pub fn send_rtcp(&mut self, _now: Timestamp, mut packet: Vec<u8>) {
+        match self.keys.as_mut().map(|keys| keys.sealer.protect_rtcp(&mut packet)) {
+            Some(Ok(())) if self.transmit(packet) => self.stats.rtcp_sent += 1,
+            _ => self.stats.unsent += 1,
+        }
+    }
+
+    fn transmit(&mut self, bytes: Vec<u8>) -> bool {
+        // Keys may be there a little before the nomination: then media goes where the handshake did.
+        let path = self.agent.selected().or(self.dtls_path).filter(|_| !self.over);
+        let Some(ice::Path { local, remote }) = path else { return false };
+        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|unconfirmed| unconfirmed.remote == remote) {
+            if unconfirmed.sent + bytes.len() > AMPLIFICATION * unconfirmed.received {
+                return false;
+            }
+            unconfirmed.sent += bytes.len();
+        }
+        self.outbox.push_back(Output::Transmit(Transmit { to: remote, from: local, bytes }));
+        true
+    }
+
+    /// Says goodbye to the peer, and ends. Poll once more to send it.
+    pub fn close(&mut self, now: Timestamp) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.close(now);
+            self.flush_dtls(now);
+        }
+        self.end();
+    }
+
+    fn fail(&mut self, error: TransportError) {
+        if !self.over {
+            self.outbox.push_back(Output::Failed(error));
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        self.dtls = None;
+        self.keys = None;
+        self.early = None;
+    }
+
+    /// True once media may flow, until the session is over.
     pub fn is_connected(&self) -> bool {
-        false
+        self.keys.is_some()
     }
 
     /// Where the peer is reached at present.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        None
+        self.remote_addr
     }
 
     /// Bytes that sealing adds to an RTP packet: 16 until the profile is known.
     pub fn rtp_overhead(&self) -> usize {
-        16
+        self.keys.as_ref().map_or(16, |keys| keys.sealer.profile().rtp_overhead())
     }
 
     /// What has been counted.
