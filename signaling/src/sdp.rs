@@ -121,7 +121,8 @@ pub struct Media {
     pub feedback: Vec<Feedback>,
     /// RTP header extensions.
     pub extensions: Vec<Extension>,
-    /// The streams that the sender sends or will send on this line.
+    /// The streams that the sender sends or will send on this line. A stream of retransmissions may be named
+    /// in a group alone.
     pub ssrcs: Vec<Source>,
     /// Which of them belong together.
     pub ssrc_groups: Vec<SsrcGroup>,
@@ -321,7 +322,10 @@ impl fmt::Display for SdpError {
             SdpError::Attribute(name, value) => write!(f, "a={name} cannot be read: {value:?}"),
             SdpError::Mid(at) => write!(f, "media line {at} has no a=mid of its own (16 bytes at most)"),
             SdpError::NoMedia => write!(f, "the description has no media line in use"),
-            SdpError::NoIce => write!(f, "the description lacks a=ice-ufrag (4 characters or more) and a=ice-pwd (22 or more)"),
+            SdpError::NoIce => write!(
+                f,
+                "the description lacks a=ice-ufrag (4 characters or more) and a=ice-pwd (22 or more)"
+            ),
             SdpError::NoFingerprint => write!(f, "the description lacks a=fingerprint:sha-256"),
             SdpError::NotEncrypted(mid, protocol) => {
                 write!(

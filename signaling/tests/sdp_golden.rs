@@ -132,3 +132,14 @@ fn our_own() {
     compare("undertone.offer.sdp", &offer(&me, &Capabilities::default(), &wants).to_string());
     check("undertone");
 }
+
+/// What Chromium made of our offer: no retransmissions of sound, no RFC 8888.
+#[test]
+fn chromium_answers_us() {
+    let read =
+        |name: &str| Description::parse(&std::fs::read_to_string(folder().join(name)).unwrap()).unwrap();
+    let (offer, answer) = (read("undertone.offer.sdp"), read("chromium-156.answer.sdp"));
+    let transport = remote_transport(&offer, &answer).unwrap();
+    assert!(!transport.dtls_active);
+    compare("chromium-156.view.txt", &table(&lines(&offer, &answer).unwrap(), &transport));
+}

@@ -71,6 +71,12 @@ impl Media {
         self.codecs.iter().find(|codec| codec.apt() == Some(payload_type))
     }
 
+    /// Every stream that the line names.
+    pub(super) fn all_ssrcs(&self) -> impl Iterator<Item = u32> {
+        let grouped = self.ssrc_groups.iter().flat_map(|group| &group.ssrcs);
+        self.ssrcs.iter().map(|source| &source.ssrc).chain(grouped).map(|ssrc| ssrc.0)
+    }
+
     /// A line that is refused; also what every other line starts from.
     pub(super) fn rejected(mid: &str, kind: MediaKind, protocol: &str) -> Media {
         Media {

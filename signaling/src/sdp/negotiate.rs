@@ -1,8 +1,8 @@
 //! Who offers what, and what is taken of it. Pure functions: same input, same description.
 
 use super::{
-    Codec, Description, Direction, Extension, Feedback, Fingerprint, Media, Msid, SdpError, Setup, Source,
-    SsrcGroup, Transport, extension,
+    Codec, Description, Direction, Extension, Feedback, Fingerprint, Media, MediaKind, Msid, SdpError, Setup,
+    Source, SsrcGroup, Transport, extension,
 };
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -169,8 +169,7 @@ pub fn answer(offer: &Description, local: &Local, can: &Capabilities) -> Result<
         Some(Setup::ActPass) if local.lite => Setup::Passive,
         Some(Setup::ActPass) => Setup::Active,
     };
-    let theirs = offer.media.iter().flat_map(|media| &media.ssrcs).map(|source| source.ssrc.0).collect();
-    let mut ssrcs = Ssrcs::new(local.first_ssrc, theirs);
+    let mut ssrcs = Ssrcs::new(local.first_ssrc, offer.media.iter().flat_map(Media::all_ssrcs).collect());
     let (mut send, mut receive) = (can.send, can.receive);
     let media: Vec<Media> = offer
         .media
@@ -319,7 +318,11 @@ fn announce_streams(media: &mut Media, local: &Local, ssrcs: &mut Ssrcs) {
     }
     let resends = media.codecs.iter().any(|codec| codec.apt().is_some());
     let taken: Vec<Ssrc> = ssrcs.by_ref().take(1 + usize::from(resends)).collect();
-    media.ssrcs = taken.iter().map(|&ssrc| Source { ssrc, cname: local.cname.clone() }).collect();
+    // libwebrtc refuses a line of sound that describes two streams, so that the one for its retransmissions
+    // is named in the group alone.
+    let described = if media.kind == MediaKind::Audio { 1 } else { taken.len() };
+    let source = |&ssrc: &Ssrc| Source { ssrc, cname: local.cname.clone() };
+    media.ssrcs = taken.iter().take(described).map(source).collect();
     if resends {
         media.ssrc_groups = vec![SsrcGroup { semantics: "FID".into(), ssrcs: taken }];
     }
