@@ -1,17 +1,49 @@
 //! How fast to send: an estimate of what the path carries, from delay and loss.
+//!
+//! Why: a queue in the bottleneck is delay for everything behind it, so the estimate keeps the queue short
+//! rather than the link full. [`DelayLoss`] is simple enough to follow by hand:
+//!
+//! - The standing queue (`queue`) above its threshold: the rate falls to what arrives, less what it takes to
+//!   drain the queue in 400 ms. Only packets sent after a cut are judged for the next.
+//! - No queue: the rate grows, slowly just below the rate at which a queue last showed, and ever faster the
+//!   longer none shows; but not far beyond what the application sends, since that would prove nothing.
+//! - Losses (`loss`) beyond what the path is known to lose: a trial tells congestion from radio.
+//! - No feedback: the rate falls step by step.
+//!
+//! All arithmetic is in integers, so a run repeats exactly on any machine.
+//!
+//! Not here: when packets leave (`pacer`), what arrived (`feedback`), who gets which share (the engine).
 
+mod loss;
+mod queue;
+mod rate;
+
+use loss::{LossMeter, Verdict};
+use queue::{QueueMeter, Standing};
+use rate::RateMeter;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Timestamp};
 
-/// What became of one packet, as feedback told.
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrived, at this time of the receiver's clock, whose offset is unknown.
+    Arrived(Timestamp),
+    /// It was lost.
+    Lost,
+    /// No report told: the one that would have was lost itself.
+    Untold,
+}
+
+/// One packet, after feedback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// When it was sent.
     pub sent: Timestamp,
-    /// Its size on the wire.
+    /// Its size on the wire, headers included.
     pub size: DataSize,
-    /// When it arrived, on the receiver's clock with an unknown offset; `None` if it was lost.
-    pub arrival: Option<Timestamp>,
+    /// What became of it.
+    pub fate: Fate,
 }
 
 /// Why the estimate is what it is.
@@ -22,26 +54,26 @@ pub enum Reason {
     Start,
     /// The path carries all that is sent: more is tried.
     Increase,
-    /// The application sends less than the estimate, so more would prove nothing.
+    /// The application sends so little that more would prove nothing.
     AppLimited,
-    /// The path's queue grows, or drains.
+    /// The queue drains, or a trial is under way.
     Hold,
-    /// The queue grew: less.
+    /// A queue stood: less.
     Delay,
-    /// Packets were lost to an overflowing queue: less.
+    /// More than usual was lost: less.
     Loss,
-    /// No feedback comes.
+    /// No feedback comes: less.
     Silence,
 }
 
 /// The estimator's view, for statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Why the estimate last changed, or did not.
+    /// Why the estimate is what it is.
     pub reason: Reason,
     /// What arrived lately.
     pub acked: Bitrate,
-    /// Standing delay in queues, as far as delay above the least seen shows it.
+    /// The standing queue.
     pub queue: Duration,
     /// Share of packets lost lately, in thousandths.
     pub loss_permille: u32,
@@ -49,11 +81,11 @@ pub struct State {
 
 /// A congestion controller.
 pub trait Cc {
-    /// A packet leaves.
+    /// A packet leaves; `size` counts its headers.
     fn on_sent(&mut self, now: Timestamp, size: DataSize);
-    /// Feedback tells what became of packets, in the order they were sent.
+    /// Feedback told what became of packets, in the order they were sent.
     fn on_feedback(&mut self, now: Timestamp, outcomes: &[Outcome], rtt: Option<Duration>);
-    /// Time passes.
+    /// Time passes. Call it at least every 100 ms while sending.
     fn on_tick(&mut self, now: Timestamp);
     /// How much may be sent, everything on the wire counted.
     fn estimate(&self) -> Bitrate;
@@ -64,9 +96,10 @@ pub trait Cc {
 /// Settings of a [`DelayLoss`] controller.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// First estimate. Default 300 kbit/s.
+    /// First estimate. Default 300 kbit/s: enough for a small picture, little enough for a weak uplink to
+    /// survive the first half second.
     pub start: Bitrate,
-    /// Never less. Default 10 kbit/s.
+    /// Never less. Default 10 kbit/s: below this no speech gets through anyway.
     pub min: Bitrate,
     /// Never more. Default 5 Mbit/s.
     pub max: Bitrate,
@@ -78,27 +111,207 @@ impl Default for Config {
     }
 }
 
-/// The first controller.
+/// A found queue should drain in so long.
+const DRAIN_MICROS: i64 = 400_000;
+/// Growth in thousandths per second: at the start, and just after a cut. It doubles every second without a
+/// queue.
+const GROWTH_MAX: u64 = 1000;
+const GROWTH_MIN: u64 = 40;
+/// What may be tried beyond twice the rate that arrives.
+const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
+/// No feedback for so long is a sign of trouble, and again after each step.
+const SILENCE: Duration = Duration::from_millis(1500);
+const SILENCE_STEP: Duration = Duration::from_millis(500);
+/// After so many cuts that changed nothing, the delay is the path's own.
+const STUBBORN_MAX: u32 = 3;
+
+/// The first controller: see the module.
 #[derive(Debug)]
 pub struct DelayLoss {
+    config: Config,
     estimate: Bitrate,
+    growth: u64,
+    queue: QueueMeter,
+    loss: LossMeter,
+    sent: RateMeter,
+    acked: RateMeter,
+    /// Packets sent before this saw the rate before the last cut.
+    cut: Timestamp,
+    /// The estimate before a trial lowered it.
+    before_trial: Option<Bitrate>,
+    /// The queue at the last cut, and how many cuts in a row left it as it was.
+    stubborn: (i64, u32),
+    updated: Option<Timestamp>,
+    /// Since when packets have been sent without an answer.
+    unanswered: Option<Timestamp>,
+    silence_cut: Timestamp,
+    reason: Reason,
+    standing: Standing,
 }
 
 impl DelayLoss {
     /// At its start rate.
     pub fn new(config: Config) -> DelayLoss {
-        DelayLoss { estimate: config.start }
+        DelayLoss {
+            estimate: config.start.clamp(config.min, config.max),
+            config,
+            growth: GROWTH_MAX,
+            queue: QueueMeter::default(),
+            loss: LossMeter::default(),
+            sent: RateMeter::default(),
+            acked: RateMeter::default(),
+            cut: Timestamp::ZERO,
+            before_trial: None,
+            stubborn: (0, 0),
+            updated: None,
+            unanswered: None,
+            silence_cut: Timestamp::ZERO,
+            reason: Reason::Start,
+            standing: Standing::default(),
+        }
+    }
+
+    fn set(&mut self, estimate: Bitrate, reason: Reason) {
+        self.estimate = estimate.clamp(self.config.min, self.config.max);
+        self.reason = reason;
+    }
+
+    fn take(&mut self, outcome: &Outcome) {
+        match outcome.fate {
+            Fate::Arrived(arrival) => {
+                self.queue.push(outcome.sent, arrival.micros_from(outcome.sent));
+                self.acked.push(arrival, outcome.size);
+            }
+            Fate::Lost => {}
+            Fate::Untold => {
+                // It most likely arrived as the others do, or was lost as often as they are.
+                if let Some(delay) = self.queue.last() {
+                    let arrival = outcome.sent.as_micros().saturating_add_signed(delay);
+                    let likely = outcome.size * (1000 - self.loss.permille()) / 1000;
+                    self.acked.push(Timestamp::from_micros(arrival), likely);
+                }
+                return;
+            }
+        }
+        if outcome.sent > self.cut {
+            self.loss.push(outcome.sent, outcome.fate == Fate::Lost);
+        }
+    }
+
+    /// Less, because a queue stands.
+    fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
+        let acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
+        // The path moved, say to one of longer delay, if three cuts that were obeyed changed nothing. A
+        // queue that overflows is no such case: there less arrives than is sent.
+        let sent = self.sent.over(Duration::from_millis(500));
+        let unchanged = (standing.queue - self.stubborn.0).abs() * 4 < standing.queue;
+        let obeyed = sent <= self.estimate.permille(1200) && acked >= sent.permille(900);
+        let cuts = if unchanged && obeyed { self.stubborn.1 + 1 } else { 0 };
+        self.stubborn = (standing.queue, cuts);
+        if cuts >= STUBBORN_MAX {
+            self.queue.rebase();
+            self.stubborn = (0, 0);
+            return;
+        }
+        let keep = 1000 - (standing.queue * 1000 / DRAIN_MICROS).clamp(50, 500) as u64;
+        self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
+        self.growth = GROWTH_MIN;
+        self.cut = now;
+        self.before_trial = None;
+        self.loss.restart_without_trial();
+    }
+
+    fn judge_loss(&mut self, now: Timestamp) {
+        match self.loss.judge() {
+            Verdict::Try => {
+                let acked = self.acked.over(Duration::from_secs(1));
+                self.before_trial = Some(self.estimate);
+                self.loss.begin_trial();
+                self.set(acked.min(self.estimate), Reason::Loss);
+                self.cut = now;
+            }
+            Verdict::Refuted => {
+                if let Some(before) = self.before_trial.take() {
+                    self.set(before.max(self.estimate), Reason::Increase);
+                }
+            }
+            Verdict::Confirmed => {
+                self.before_trial = None;
+                self.growth = GROWTH_MIN;
+            }
+            Verdict::None => {}
+        }
+    }
+
+    fn grow(&mut self, passed: Duration) {
+        if self.before_trial.is_some() {
+            self.reason = Reason::Hold;
+            return;
+        }
+        let cap = self.acked.over(Duration::from_secs(1)) * 2 + ALLOWANCE;
+        if self.estimate >= cap {
+            self.reason = Reason::AppLimited;
+            return;
+        }
+        let micros = passed.as_micros() as u64;
+        let grown = self.estimate + self.estimate * (self.growth * micros / 1_000) / 1_000_000;
+        self.set(grown.min(cap), Reason::Increase);
+        self.growth = (self.growth + (self.growth * micros / 1_000_000).max(1)).min(GROWTH_MAX);
     }
 }
 
 impl Cc for DelayLoss {
-    fn on_sent(&mut self, _now: Timestamp, _size: DataSize) {}
-    fn on_feedback(&mut self, _now: Timestamp, _outcomes: &[Outcome], _rtt: Option<Duration>) {}
-    fn on_tick(&mut self, _now: Timestamp) {}
+    fn on_sent(&mut self, now: Timestamp, size: DataSize) {
+        self.sent.push(now, size);
+        self.unanswered.get_or_insert(now);
+    }
+
+    fn on_feedback(&mut self, now: Timestamp, outcomes: &[Outcome], _rtt: Option<Duration>) {
+        if outcomes.is_empty() {
+            return;
+        }
+        self.unanswered = None;
+        for outcome in outcomes {
+            self.take(outcome);
+        }
+        let passed = self.updated.replace(now).map_or(Duration::ZERO, |then| now.since(then));
+        let passed = passed.min(Duration::from_millis(500));
+        let Some(standing) = self.queue.standing(now, self.cut) else { return };
+        self.standing = standing;
+        if standing.queue > standing.threshold {
+            if standing.falling {
+                self.reason = Reason::Hold;
+            } else {
+                self.cut_for_delay(now, standing);
+            }
+            return;
+        }
+        self.judge_loss(now);
+        if standing.queue * 2 > standing.threshold && standing.falling {
+            self.reason = Reason::Hold;
+        } else {
+            self.grow(passed);
+        }
+    }
+
+    fn on_tick(&mut self, now: Timestamp) {
+        let Some(since) = self.unanswered else { return };
+        if now.since(since) >= SILENCE && now.since(self.silence_cut) >= SILENCE_STEP {
+            self.silence_cut = now;
+            self.set(self.estimate.permille(800), Reason::Silence);
+        }
+    }
+
     fn estimate(&self) -> Bitrate {
         self.estimate
     }
+
     fn state(&self) -> State {
-        State::default()
+        State {
+            reason: self.reason,
+            acked: self.acked.over(Duration::from_secs(1)),
+            queue: Duration::from_micros(self.standing.queue.max(0) as u64),
+            loss_permille: self.loss.permille() as u32,
+        }
     }
 }

@@ -13,8 +13,10 @@
 mod ccfb;
 mod twcc;
 
+pub(crate) use ccfb::AGE_OVER_RANGE;
 pub use ccfb::{CcfbFeedback, CcfbReport, CcfbStream};
 pub use twcc::TwccFeedback;
+pub(crate) use twcc::{REFERENCE_MICROS, TICK_MICROS};
 
 use std::time::Duration;
 use undertone_media::{Bitrate, Ssrc, Timestamp};

@@ -1,9 +1,18 @@
-//! The sending side of a stream.
+//! The sending side of a stream: numbers its packets, and remembers them for those who ask again.
+//!
+//! Wire: RTX, RFC 4588: a retransmission has a source and numbers of its own, so that it disturbs neither
+//! the loss statistics nor the replay protection of the original stream.
 
 use crate::rtcp::Rtcp;
 use crate::rtp::{Extensions, Header};
+use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_media::{MediaTime, SeqNo, Ssrc, Timestamp};
+
+/// Packets remembered at most, whatever their age: about 4 s of 8 Mbit/s.
+const CACHE_PACKETS: usize = 4096;
+/// How soon a packet may be sent again while the round-trip time is unknown.
+const DEFAULT_PAUSE: Duration = Duration::from_millis(25);
 
 /// The stream that carries retransmissions (RFC 4588).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +32,9 @@ pub struct SendConfig {
     pub payload_type: u8,
     /// Ticks of media time per second.
     pub clock_rate: u32,
-    /// How lost packets are sent again; `None`: not at all.
+    /// How lost packets are sent again; `None`: not at all. Default `None`.
     pub rtx: Option<Rtx>,
-    /// How long packets are remembered for that. Default in [`SendConfig::new`]: 1 s.
+    /// How long packets are remembered for that. Default 1 s: longer, and playout has passed.
     pub cache: Duration,
     /// First sequence number; random in a real call (RFC 3550 §5.1).
     pub first_seq: u16,
@@ -36,7 +45,7 @@ pub struct SendConfig {
 }
 
 impl SendConfig {
-    /// A stream with random numbers drawn from `random`, without RTX.
+    /// A stream whose random numbers come from `random`, without RTX.
     pub fn new(ssrc: Ssrc, payload_type: u8, clock_rate: u32, random: u64) -> SendConfig {
         SendConfig {
             ssrc,
@@ -44,7 +53,7 @@ impl SendConfig {
             clock_rate,
             rtx: None,
             cache: Duration::from_secs(1),
-            // RFC 3711 §3.3.1: a first number in the lower half cannot be lost across a wrap.
+            // RFC 3711 §3.3.1: from the lower half, the loss of the first packets cannot hide a wrap.
             first_seq: random as u16 & 0x7fff,
             first_rtx_seq: (random >> 16) as u16 & 0x7fff,
             timestamp_offset: (random >> 32) as u32,
@@ -55,22 +64,45 @@ impl SendConfig {
 /// A packet sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resend {
-    /// Its header, in the RTX stream.
+    /// Its header, in the RTX stream. It has the extensions of the original but those that number or date
+    /// the sending.
     pub header: Header,
     /// Original sequence number, then the original payload (RFC 4588 §4).
     pub payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    seq: SeqNo,
+    sent: Timestamp,
+    resent: Option<Timestamp>,
+    header: Header,
+    payload: Vec<u8>,
 }
 
 /// Numbers the packets of one stream, and remembers them for those who ask again.
 #[derive(Debug)]
 pub struct SendStream {
     config: SendConfig,
+    next_seq: SeqNo,
+    next_rtx_seq: u16,
+    cache: VecDeque<Cached>,
+    packets: u32,
+    octets: u32,
 }
 
 impl SendStream {
     /// A stream that has sent nothing.
     pub fn new(config: SendConfig) -> SendStream {
-        SendStream { config }
+        SendStream {
+            // One cycle in, as a receiver counts, so that "before the first" has a number.
+            next_seq: SeqNo(0x1_0000 + u64::from(config.first_seq)),
+            next_rtx_seq: config.first_rtx_seq,
+            cache: VecDeque::new(),
+            packets: 0,
+            octets: 0,
+            config,
+        }
     }
 
     /// The settings.
@@ -78,39 +110,95 @@ impl SendStream {
         &self.config
     }
 
+    /// The number of the next packet.
+    pub fn next_seq(&self) -> SeqNo {
+        self.next_seq
+    }
+
     /// The header of the next packet.
     pub fn next(&mut self, time: MediaTime, marker: bool, ext: Extensions) -> Header {
-        let _ = (time, marker, ext);
-        Header::default()
+        let seq = self.next_seq.wire();
+        self.next_seq = self.next_seq.next();
+        Header {
+            payload_type: self.config.payload_type,
+            marker,
+            seq,
+            timestamp: self.wire_time(time),
+            ssrc: self.config.ssrc,
+            ext,
+        }
     }
 
-    /// Counts a packet that leaves, and remembers it for [`SendStream::resend`].
+    fn wire_time(&self, time: MediaTime) -> u32 {
+        time.wire().wrapping_add(self.config.timestamp_offset)
+    }
+
+    /// Counts a packet that leaves, and remembers it for [`SendStream::resend`]. Packets come in the order
+    /// of their numbers.
     pub fn store(&mut self, now: Timestamp, header: &Header, payload: &[u8]) {
-        let _ = (now, header, payload);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
+        if self.config.rtx.is_none() {
+            return;
+        }
+        while self
+            .cache
+            .front()
+            .is_some_and(|old| now.since(old.sent) > self.config.cache || self.cache.len() >= CACHE_PACKETS)
+        {
+            self.cache.pop_front();
+        }
+        let seq = self.unwrap(header.seq);
+        if self.cache.back().is_none_or(|last| last.seq < seq) {
+            let header = *header;
+            self.cache.push_back(Cached { seq, sent: now, resent: None, header, payload: payload.to_vec() });
+        }
     }
 
-    /// The packet `seq` again, if it is remembered, was not sent within half a round trip, and RTX was
-    /// agreed.
+    /// The sent packet that a wire number means: the nearest to the newest.
+    fn unwrap(&self, wire: u16) -> SeqNo {
+        let next = self.next_seq;
+        SeqNo(next.0.saturating_add_signed(i64::from(wire.wrapping_sub(next.wire()) as i16)))
+    }
+
+    /// The packet `seq` once more. `None` if RTX was not agreed, if the packet is not remembered, or if it
+    /// went out again less than half a round trip ago: that copy is still on its way, and a receiver may ask
+    /// twice in case a request is lost.
     pub fn resend(&mut self, now: Timestamp, seq: u16, rtt: Option<Duration>) -> Option<Resend> {
-        let _ = (now, seq, rtt);
-        None
+        let rtx = self.config.rtx?;
+        let seq = self.unwrap(seq);
+        let at = self.cache.binary_search_by_key(&seq, |cached| cached.seq).ok()?;
+        let cached = self.cache.get_mut(at)?;
+        let pause = rtt.map_or(DEFAULT_PAUSE, |rtt| rtt / 2);
+        if now.since(cached.sent) > self.config.cache
+            || cached.resent.is_some_and(|resent| now.since(resent) < pause)
+        {
+            return None;
+        }
+        cached.resent = Some(now);
+        let mut header = cached.header;
+        header.ssrc = rtx.ssrc;
+        header.payload_type = rtx.payload_type;
+        header.seq = self.next_rtx_seq;
+        header.ext.twcc = None;
+        header.ext.abs_send_time = None;
+        self.next_rtx_seq = self.next_rtx_seq.wrapping_add(1);
+        let mut payload = Vec::with_capacity(2 + cached.payload.len());
+        payload.extend_from_slice(&seq.wire().to_be_bytes());
+        payload.extend_from_slice(&cached.payload);
+        Some(Resend { header, payload })
     }
 
-    /// A sender report, for a media clock that stands at `at` at the NTP time `ntp` (see
+    /// A sender report without blocks, for a media clock that stands at `at` at the NTP time `ntp` (see
     /// [`crate::rtcp::ntp`]).
     pub fn sender_report(&self, ntp: u64, at: MediaTime) -> Rtcp {
         Rtcp::SenderReport {
             ssrc: self.config.ssrc,
             ntp,
-            rtp_time: at.wire(),
-            packets: 0,
-            octets: 0,
+            rtp_time: self.wire_time(at),
+            packets: self.packets,
+            octets: self.octets,
             blocks: Vec::new(),
         }
-    }
-
-    /// The number of the next packet.
-    pub fn next_seq(&self) -> SeqNo {
-        SeqNo(0)
     }
 }

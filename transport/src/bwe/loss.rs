@@ -1,0 +1,96 @@
+//! Which losses are congestion.
+//!
+//! Why: a radio loses packets at any rate, a full queue only above its own. One cannot see which from the
+//! losses; one can try. When more is lost than the path is known to lose by itself, the rate falls to what
+//! arrives, once. If the losses stop, they were congestion. If they go on as before, they are the path's
+//! own, are remembered as such, and cost no rate any more.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+use undertone_media::Timestamp;
+
+/// Losses are counted over so long at most.
+const MEMORY: Duration = Duration::from_secs(2);
+/// Judged over so long at least, and so many packets.
+const JUDGED: Duration = Duration::from_millis(800);
+const JUDGED_PACKETS: u64 = 24;
+
+#[derive(Debug, Default)]
+pub(super) struct LossMeter {
+    /// Sending time and whether lost.
+    fates: VecDeque<(Timestamp, bool)>,
+    lost: u64,
+    /// What the path loses by itself, in thousandths.
+    inherent: u64,
+    /// The share lost before the rate was lowered to find out.
+    trial: Option<u64>,
+}
+
+/// What the losses say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing new.
+    None,
+    /// More than the path is known to lose: lower the rate and see.
+    Try,
+    /// The trial made no difference: take it back.
+    Refuted,
+    /// The trial ended the losses.
+    Confirmed,
+}
+
+impl LossMeter {
+    pub(super) fn push(&mut self, sent: Timestamp, lost: bool) {
+        self.fates.push_back((sent, lost));
+        self.lost += u64::from(lost);
+        while self.fates.front().is_some_and(|(at, _)| sent.since(*at) > MEMORY) {
+            if let Some((_, lost)) = self.fates.pop_front() {
+                self.lost -= u64::from(lost);
+            }
+        }
+    }
+
+    /// The share lost lately, in thousandths.
+    pub(super) fn permille(&self) -> u64 {
+        (self.lost * 1000).checked_div(self.fates.len() as u64).unwrap_or(0)
+    }
+
+    pub(super) fn judge(&mut self) -> Verdict {
+        let packets = self.fates.len() as u64;
+        let (Some(first), Some(last)) = (self.fates.front(), self.fates.back()) else { return Verdict::None };
+        if packets < JUDGED_PACKETS || last.0.since(first.0) < JUDGED {
+            return Verdict::None;
+        }
+        let share = self.permille();
+        if let Some(before) = self.trial.take() {
+            if share * 10 >= before * 6 {
+                self.inherent = self.inherent.max(share);
+                return Verdict::Refuted;
+            }
+            return Verdict::Confirmed;
+        }
+        if share < self.inherent {
+            self.inherent -= (self.inherent - share) / 64;
+        }
+        // Two standard deviations of the count, so that chance is not taken for change.
+        let deviation = (share.max(self.inherent) * (1000 - share.min(900)) / packets).isqrt();
+        if share > self.inherent + 50 + 2 * deviation { Verdict::Try } else { Verdict::None }
+    }
+
+    /// The rate was lowered: count anew.
+    pub(super) fn begin_trial(&mut self) {
+        self.trial = Some(self.permille());
+        self.restart();
+    }
+
+    /// The rate was lowered for another reason: a trial would prove nothing.
+    pub(super) fn restart_without_trial(&mut self) {
+        self.trial = None;
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.fates.clear();
+        self.lost = 0;
+    }
+}

@@ -1,0 +1,269 @@
+//! The controller, its feedback and the pacer on one simulated bottleneck: how full the link is, how long its
+//! queue. The table in `testdata/golden/bwe.txt` shows a change of behaviour as a diff; rewrite it with
+//! `UPDATE_GOLDEN=1`.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Duration;
+use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
+use undertone_transport::bwe::{Cc, Config, DelayLoss};
+use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
+use undertone_transport::pacer::{Pacer, Priority};
+use undertone_transport::{pacer, rtcp};
+
+/// What the application sends.
+#[derive(Clone, Copy)]
+enum App {
+    /// Pictures 30 times a second that fill the estimate.
+    Video,
+    /// Packets of so many bytes on the wire, every so many milliseconds, whatever the estimate.
+    Audio(u64, u64),
+    /// Speech that follows the estimate down to 6 kbit/s of payload: packets of 20 or 60 ms.
+    Speech,
+}
+
+#[derive(Clone)]
+struct Path {
+    /// Capacity in kbit/s from a second on.
+    kbps: Vec<(u64, u64)>,
+    queue: Duration,
+    one_way: Duration,
+    jitter: Duration,
+    loss_permille: u64,
+    app: App,
+    secs: u64,
+    format: Format,
+}
+
+impl Path {
+    fn new(kbps: u64) -> Path {
+        Path {
+            kbps: vec![(0, kbps)],
+            queue: Duration::from_millis(300),
+            one_way: Duration::from_millis(20),
+            jitter: Duration::ZERO,
+            loss_permille: 0,
+            app: App::Video,
+            secs: 30,
+            format: Format::Ccfb,
+        }
+    }
+
+    fn kbps_at(&self, at: Timestamp) -> u64 {
+        let second = at.as_micros() / 1_000_000;
+        self.kbps.iter().rev().find(|(from, _)| *from <= second).map_or(0, |(_, kbps)| *kbps)
+    }
+}
+
+/// SplitMix64: small, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % n
+    }
+}
+
+#[derive(Default)]
+struct Run {
+    /// By millisecond of departure: queueing delay in ms of each packet that was not lost in the queue.
+    queue_ms: Vec<(u64, u64)>,
+    /// Arrived bytes by second, and the estimate in kbit/s at its end.
+    seconds: Vec<(u64, u64)>,
+    sent_bytes: u64,
+    feedback_bytes: u64,
+    overflowed: u64,
+}
+
+impl Run {
+    fn percentile(&self, from: u64, to: u64, percent: usize) -> u64 {
+        let mut delays: Vec<u64> = self
+            .queue_ms
+            .iter()
+            .filter(|(at, _)| (from * 1000..to * 1000).contains(at))
+            .map(|(_, ms)| *ms)
+            .collect();
+        delays.sort_unstable();
+        delays.get(delays.len() * percent / 100).copied().unwrap_or(0)
+    }
+
+    fn kbps(&self, from: u64, to: u64) -> u64 {
+        let seconds = &self.seconds[from as usize..to as usize];
+        seconds.iter().map(|(bytes, _)| bytes * 8 / 1000).sum::<u64>() / (to - from)
+    }
+
+    fn estimate(&self, second: u64) -> u64 {
+        self.seconds[second as usize].1
+    }
+}
+
+fn run(path: &Path, seed: u64) -> Run {
+    let mut dice = Dice(seed);
+    let mut cc = DelayLoss::new(Config::default());
+    let mut pacer: Pacer<DataSize> = Pacer::new(pacer::Config::default());
+    let mut log = SentLog::new();
+    let mut recorder = Recorder::new(path.format, Ssrc(9));
+    let mut forward: VecDeque<(Timestamp, PacketId, DataSize)> = VecDeque::new();
+    let mut backward: VecDeque<(Timestamp, Vec<u8>)> = VecDeque::new();
+    let mut link_free = Timestamp::ZERO;
+    let mut last_arrival = Timestamp::ZERO;
+    let mut seq = 65_000u16;
+    let mut next_app = Timestamp::ZERO;
+    let mut out = Run::default();
+    let mut second_bytes = 0;
+
+    for ms in 0..path.secs * 1000 {
+        let now = Timestamp::from_millis(ms);
+        while next_app <= now {
+            match path.app {
+                App::Video => {
+                    let frame = (cc.estimate().permille(950) * Duration::from_micros(33_333)).as_bytes();
+                    let packets = frame.div_ceil(1200).max(1);
+                    for _ in 0..packets {
+                        let size = DataSize::from_bytes(frame / packets);
+                        pacer.enqueue(now, Priority::Video, size, size);
+                    }
+                    next_app += Duration::from_micros(33_333);
+                }
+                App::Audio(bytes, every) => {
+                    let size = DataSize::from_bytes(bytes);
+                    pacer.enqueue(now, Priority::Audio, size, size);
+                    next_app += Duration::from_millis(every);
+                }
+                App::Speech => {
+                    let every = if cc.estimate() >= Bitrate::from_kbps(40) { 20 } else { 60 };
+                    let span = Duration::from_millis(every);
+                    let wire = (cc.estimate().min(Bitrate::from_kbps(56)) * span).as_bytes();
+                    let size = DataSize::from_bytes(wire.max(56 + 6 * every / 8));
+                    pacer.enqueue(now, Priority::Audio, size, size);
+                    next_app += span;
+                }
+            }
+        }
+        pacer.set_rate(now, cc.estimate().permille(1250));
+        while let Some(size) = pacer.poll(now) {
+            let id = match path.format {
+                Format::Ccfb => PacketId::Rtp(Ssrc(1), seq),
+                Format::Twcc => PacketId::Twcc(seq),
+            };
+            seq = seq.wrapping_add(1);
+            log.on_sent(now, id, size);
+            cc.on_sent(now, size);
+            out.sent_bytes += size.as_bytes();
+            if dice.roll(1000) < path.loss_permille {
+                continue;
+            }
+            let rate = Bitrate::from_kbps(path.kbps_at(now));
+            let waits = link_free.since(now);
+            if waits > path.queue {
+                out.overflowed += 1;
+                continue;
+            }
+            out.queue_ms.push((ms, waits.as_millis() as u64));
+            link_free = link_free.max(now) + size / rate;
+            let jitter = Duration::from_micros(dice.roll(path.jitter.as_micros() as u64 + 1));
+            last_arrival = last_arrival.max(link_free + path.one_way + jitter);
+            forward.push_back((last_arrival, id, size));
+        }
+        while forward.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((at, id, size)) = forward.pop_front() else { break };
+            recorder.on_packet(at, id, size);
+            second_bytes += size.as_bytes();
+        }
+        if let Some(report) = recorder.poll(now) {
+            let bytes = rtcp::write(&[report]);
+            out.feedback_bytes += bytes.len() as u64 + 28 + 8 + 16 + 4;
+            if dice.roll(1000) >= path.loss_permille {
+                let jitter = Duration::from_micros(dice.roll(path.jitter.as_micros() as u64 + 1));
+                backward.push_back((now + path.one_way + jitter, bytes));
+            }
+        }
+        while backward.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, bytes)) = backward.pop_front() else { break };
+            for report in rtcp::parse(&bytes) {
+                let outcomes = log.on_feedback(now, &report);
+                cc.on_feedback(now, &outcomes, log.rtt());
+            }
+        }
+        if ms % 50 == 0 {
+            cc.on_tick(now);
+        }
+        if std::env::var_os("TRACE").is_some() && ms % 100 == 0 {
+            println!("{ms} {:?} {:?} link queue {:?}", cc.estimate(), cc.state(), link_free.since(now));
+        }
+        if ms % 1000 == 999 {
+            out.seconds.push((std::mem::take(&mut second_bytes), cc.estimate().as_bps() / 1000));
+        }
+    }
+    out
+}
+
+fn cases() -> Vec<(&'static str, Path)> {
+    let path = Path::new;
+    let jitter = |kbps, ms| Path { jitter: Duration::from_millis(ms), ..path(kbps) };
+    let loss = |kbps, permille| Path { loss_permille: permille, ..path(kbps) };
+    vec![
+        ("300", path(300)),
+        ("1000", path(1000)),
+        ("2000", path(2000)),
+        ("2000, one way 100 ms", Path { one_way: Duration::from_millis(100), ..path(2000) }),
+        ("2000, transport-wide", Path { format: Format::Twcc, ..path(2000) }),
+        ("1000, queue 30 ms", Path { queue: Duration::from_millis(30), ..path(1000) }),
+        ("1000, jitter 50 ms", jitter(1000, 50)),
+        ("1000, jitter 200 ms", jitter(1000, 200)),
+        ("2000, loss 10 %", loss(2000, 100)),
+        ("2000, loss 30 %", loss(2000, 300)),
+        ("2000 -> 400 @20 -> 2000 @40", Path {
+            kbps: vec![(0, 2000), (20, 400), (40, 2000)],
+            secs: 60,
+            ..path(2000)
+        }),
+        ("24, speech", Path { app: App::Speech, queue: Duration::from_millis(500), ..path(24) }),
+        ("24, speech, one way 150 ms", Path {
+            app: App::Speech,
+            queue: Duration::from_millis(500),
+            one_way: Duration::from_millis(150),
+            ..path(24)
+        }),
+        ("2000, speech", Path { app: App::Speech, ..path(2000) }),
+        ("2000, speech, loss 10 %", Path { app: App::Speech, ..loss(2000, 100) }),
+    ]
+}
+
+fn table() -> String {
+    let mut table = String::from(
+        "# link kbit/s: utilisation %, queue p50 p95 ms, overflowed packets, feedback kbit/s,\n\
+         # estimate at 1 s, 2 s, 5 s, 10 s, end\n",
+    );
+    for (name, path) in cases() {
+        let run = run(&path, 7);
+        let capacity: u64 = (5..path.secs).map(|s| path.kbps_at(Timestamp::from_millis(s * 1000))).sum();
+        let used = run.kbps(5, path.secs) * (path.secs - 5) * 100 / capacity;
+        let [p50, p95] = [50, 95].map(|p| run.percentile(5, path.secs, p));
+        let feedback = run.feedback_bytes * 8 / path.secs;
+        let estimates = [0, 1, 4, 9, path.secs - 1].map(|s| run.estimate(s).to_string()).join(" ");
+        let _ = writeln!(
+            table,
+            "{name}: {used} %, {p50} {p95} ms, {} over, {}.{:02}, est {estimates}",
+            run.overflowed,
+            feedback / 1000,
+            feedback % 1000 / 10
+        );
+    }
+    table
+}
+
+#[test]
+fn the_table_is_as_before() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/golden/bwe.txt");
+    let table = table();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(file, &table).expect("write the golden table");
+    }
+    let golden = std::fs::read_to_string(file).unwrap_or_default();
+    assert_eq!(table, golden, "behaviour changed; if for the better, run again with UPDATE_GOLDEN=1");
+}
