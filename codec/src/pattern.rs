@@ -61,15 +61,18 @@ impl Pattern {
         frame
     }
 
-    /// Bars that move two pixels a picture: motion, edges and flat colour for the coder.
+    /// Bars that move two pixels a picture, under the grain of a camera: motion, edges and flat colour for the
+    /// coder, and never so simple that it cannot use the rate it is given.
     fn draw_bars(&self, frame: &mut VideoFrame, n: u32) {
         let (width, height) = (self.width, self.height);
         let shift = (n as usize).wrapping_mul(2) % width;
         let colour = |x: usize| BARS[(x + shift) % width * BARS.len() / width];
+        let bars: Vec<u8> = (0..width).map(|x| colour(x).0).collect();
+        let mut grain = Grain(n);
         let (luma, chroma) = frame.data.split_at_mut(width * height);
         for row in luma.chunks_exact_mut(width) {
-            for (x, pixel) in row.iter_mut().enumerate() {
-                *pixel = colour(x).0;
+            for (pixel, &bar) in row.iter_mut().zip(&bars) {
+                *pixel = bar + grain.next();
             }
         }
         let (blue, red) = chroma.split_at_mut(width * height / 4);
@@ -80,6 +83,7 @@ impl Pattern {
         }
     }
 
+    /// White digits on black.
     fn draw_text(&self, frame: &mut VideoFrame, text: &str, top: usize, unit: usize) {
         let advance = 4 * unit;
         let left = self.width.saturating_sub(text.len() * advance) / 2;
@@ -143,6 +147,16 @@ fn cells(width: usize, height: usize) -> impl Iterator<Item = Cell> {
         let (row, column) = (i / COLUMNS, i % COLUMNS);
         Cell { left: x(column), top: y(row), right: x(column + 1), bottom: y(row + 1) }
     })
+}
+
+/// Noise from 0 to 7, the same for the same seed.
+struct Grain(u32);
+
+impl Grain {
+    fn next(&mut self) -> u8 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 29) as u8
+    }
 }
 
 /// Fills a rectangle with a shade of grey; what lies outside of the picture is left out.

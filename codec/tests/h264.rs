@@ -54,6 +54,38 @@ fn a_key_frame_comes_when_asked_and_carries_its_parameter_sets() {
 }
 
 #[test]
+fn a_forced_key_frame_is_not_left_out_even_when_the_rate_is_far_too_low() {
+    let config = EncoderConfig { bitrate: Bitrate::from_kbps(50), ..Default::default() };
+    let mut encoder = Encoder::new(config).unwrap();
+    let mut state = 1u32;
+    let mut left_out = 0;
+    for n in 0..60 {
+        let mut noise = VideoFrame::black(640, 360, at(n));
+        for byte in &mut noise.data {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (state >> 24) as u8;
+        }
+        match encoder.encode(&noise, n % 15 == 7).unwrap() {
+            Some(coded) => assert_eq!(coded.key, n == 0 || n % 15 == 7),
+            None => {
+                assert_ne!(n % 15, 7);
+                left_out += 1;
+            }
+        }
+    }
+    assert!(left_out > 30, "{left_out} pictures left out");
+}
+
+#[test]
+fn the_stream_is_constrained_baseline() {
+    let mut encoder = Encoder::new(EncoderConfig::default()).unwrap();
+    let key = encode(&mut encoder, (640, 360), 0, 1).remove(0).1;
+    // SPS: profile_idc 66, constraint_set1_flag set (H.264 §7.4.2.1.1), as RFC 6184's 42e0xx wants.
+    assert_eq!(key.data[..6], [0, 0, 0, 1, 0x67, 66]);
+    assert_ne!(key.data[6] & 0x40, 0);
+}
+
+#[test]
 fn the_rate_changes_live_and_without_a_key_frame() {
     let mut encoder = Encoder::new(EncoderConfig::default()).unwrap();
     let mut rates = Vec::new();
