@@ -1,6 +1,6 @@
 //! What to play in the next 10 ms.
 //!
-//! Why: playout is a race between two clocks, when a packet *could* play (now, after what is queued) and
+//! Why: playout is a race between two clocks, when a packet *could* be decoded (now) and
 //! when it *should* (its media time, plus the fastest path, plus the target). Everything here compares the
 //! two:
 //!
@@ -54,7 +54,7 @@ pub enum Stretch {
     /// Not at all.
     None,
     /// Take out about this much, as pitch periods allow: the buffer holds more than it needs. Never more
-    /// than half of the packet.
+    /// than three quarters of the packet.
     Faster(Duration),
     /// Put in about this much, as pitch periods allow: the buffer holds less than it should.
     Slower(Duration),
@@ -153,6 +153,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// A pause longer than this without a packet is no longer concealed but silent: the codec's concealment
 /// has faded by then, and the peer may be gone.
 const LONG_SILENCE: Duration = Duration::from_secs(1);
+
+/// More missing packets in a row than this are not made up one by one.
+const MAX_MISSING: u64 = 1000;
 
 /// The longest span that one packet is believed to hold (RFC 6716 §2.1.4: 120 ms).
 const MAX_PACKET: Duration = Duration::from_millis(120);
@@ -272,10 +275,10 @@ impl JitterBuffer {
         }
         let Some(first) = self.buffer.first() else { return self.starve() };
         let (seq, time) = (first.packet.seq, first.packet.time);
-        let starts = now + queued;
-        // When it would play and when it should, in transit: above zero it is due.
+        // When it would be decoded and when it should: above zero it is due. What is queued does not count,
+        // since a packet that comes after this tick comes too late, however much is queued.
         let due = self.arrivals.base().unwrap_or(0) + self.aim();
-        let overdue = transit(starts, time, self.config.clock_rate) - due;
+        let overdue = transit(now, time, self.config.clock_rate) - due;
         let Some(mut edge) = self.edge else {
             if overdue < 0 {
                 self.stats.silence += TICK;
@@ -286,12 +289,17 @@ impl JitterBuffer {
         let missing = seq.ahead_of(edge.seq).max(0) as u64;
         let gap = time.since(edge.time, self.config.clock_rate);
         self.settle(&mut edge, missing, gap);
-        let early = -overdue > TICK.as_micros() as i64 / 2;
-        let lost = gap.min(edge.packet * missing.min(1000) as u32);
-        if missing > 0 && !lost.is_zero() {
+        let shortfall = micros(-overdue);
+        let early = shortfall > TICK / 2;
+        for missing in (1..=missing.min(MAX_MISSING)).rev() {
+            let gap = time.since(edge.time, self.config.clock_rate);
+            let lost = gap.min(edge.packet * missing as u32);
+            if lost.is_zero() {
+                break;
+            }
             let unit = (lost / missing as u32).max(TICK / 4);
             let hidden = edge.seq;
-            if let Some((from, how)) = self.redundancy(hidden, edge.time, seq, missing) {
+            if let Some((from, how)) = self.redundancy(hidden, edge.time, missing) {
                 edge.skip(unit, self.config.clock_rate);
                 edge.made_up = false;
                 self.edge = Some(edge);
@@ -301,18 +309,26 @@ impl JitterBuffer {
                 }
                 return Playout::Recover { from, seq: hidden, missing: unit, how };
             }
-            if early {
-                let shortfall = Duration::from_micros((-overdue) as u64);
-                // Were the missing packet here, it would still play earlier than it should: then the time in
-                // which its repair may come is time that playout has to gain anyway.
-                if shortfall > gap && repairable(hidden).is_some_and(|until| until > now) {
-                    return self.conceal(edge, TICK);
-                }
-                let short = TICK * shortfall.as_micros().div_ceil(TICK.as_micros()) as u32;
-                edge.skip(unit, self.config.clock_rate);
-                return self.conceal(edge, unit.min(short));
+            if !early {
+                break;
             }
-        } else if early && !gap.is_zero() {
+            // Were the missing packet here, it would still play earlier than it should: then the time in
+            // which its repair may come is time that playout has to gain anyway.
+            if shortfall > gap && repairable(hidden).is_some_and(|until| until > now) {
+                return self.conceal(edge, TICK);
+            }
+            edge.skip(unit, self.config.clock_rate);
+            // Packets may have run out before this gap was known of: that time is made up already, and what
+            // redundancy brings back of the rest of the gap takes its time too.
+            let to_come = self.reach().min(lost.saturating_sub(unit));
+            let short = shortfall.saturating_sub(to_come);
+            if short > TICK / 2 {
+                let ticks = short.as_micros().div_ceil(TICK.as_micros()) as u32;
+                return self.conceal(edge, unit.min(TICK * ticks));
+            }
+        }
+        let pause = time.since(edge.time, self.config.clock_rate);
+        if early && !pause.is_zero() && seq == edge.seq {
             edge.made_up = true;
             self.edge = Some(edge);
             self.stats.silence += TICK;
@@ -440,7 +456,7 @@ impl JitterBuffer {
         if edge.starved.is_zero() {
             return;
         }
-        let pause = gap.saturating_sub(edge.packet * missing.min(1000) as u32).min(edge.starved);
+        let pause = gap.saturating_sub(edge.packet * missing.min(MAX_MISSING) as u32).min(edge.starved);
         let counted = edge.starved - edge.starved_silent;
         let stall = edge.starved - pause;
         self.stats.concealed = (self.stats.concealed + stall).saturating_sub(counted);
@@ -457,20 +473,21 @@ impl JitterBuffer {
         Playout::Conceal { duration }
     }
 
-    /// A packet that can bring back the missing one, which should begin at `time`; `first` is the first
-    /// that is here, `missing` places later.
-    fn redundancy(
-        &self,
-        hidden: SeqNo,
-        time: MediaTime,
-        first: SeqNo,
-        missing: u64,
-    ) -> Option<(Packet, How)> {
-        if missing == 1 {
-            let next = self.buffer.first().filter(|s| s.contents.lbrr && first == hidden.next());
-            if let Some(next) = next {
-                return Some((next.packet.clone(), How::Lbrr));
-            }
+    /// How much right before the first packet that is here can be brought back from it.
+    fn reach(&self) -> Duration {
+        self.buffer.first().map_or(Duration::ZERO, |stored| {
+            let copy = if stored.contents.lbrr { stored.contents.duration } else { Duration::ZERO };
+            stored.contents.dred.max(copy)
+        })
+    }
+
+    /// A packet that can bring back the missing one, which should begin at `time`; the first that is here is
+    /// `missing` places later.
+    fn redundancy(&self, hidden: SeqNo, time: MediaTime, missing: u64) -> Option<(Packet, How)> {
+        if let Some(next) = self.buffer.first().filter(|stored| {
+            missing == 1 && stored.contents.lbrr && stored.packet.seq == hidden.next()
+        }) {
+            return Some((next.packet.clone(), How::Lbrr));
         }
         self.buffer.iter().find_map(|stored| {
             let back = stored.packet.time.since(time, self.config.clock_rate);
@@ -484,12 +501,12 @@ impl JitterBuffer {
         let Some(Stored { packet, contents }) = self.buffer.take_first() else { return self.starve() };
         let span = contents.duration.as_micros() as i64;
         // It cannot play faster than packets come: what this one waited is what there is to gain.
-        let waited = (now.since(packet.arrival) + queued).as_micros() as i64;
+        let waited = now.since(packet.arrival).as_micros() as i64;
         // Playout happens on a grid of ticks, which alone may keep a packet waiting for almost one.
         let excess = overdue.min(waited);
         self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + shorten(overdue, span)).min(excess) };
         let stretch = if self.cut >= LEAST_CUT.min(span / 2) {
-            Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span / 2)))
+            Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span * 3 / 4)))
         } else if overdue <= -SLOWER_BELOW {
             Stretch::Slower(micros(lengthen(-overdue, span)))
         } else {
@@ -503,7 +520,7 @@ impl JitterBuffer {
         self.stats.played += 1;
         self.stats.played_repaired += u64::from(packet.repaired);
         self.stats.buffered = self.stats.buffered.saturating_sub(contents.duration);
-        self.stats.delay = micros(self.aim() + overdue);
+        self.stats.delay = micros(self.aim() + overdue) + queued;
         let mut edge = self.edge.unwrap_or(Edge::before(&packet));
         let after_gap = edge.made_up;
         edge.advance(packet.seq, packet.time);
@@ -513,8 +530,8 @@ impl JitterBuffer {
     }
 }
 
-/// A packet this late is played faster, in µs: more than the grid of ticks alone can make it wait.
-const FASTER_ABOVE: i64 = 12_000;
+/// A packet this late is played faster, in µs: the grid of ticks alone makes it wait for less.
+const FASTER_ABOVE: i64 = 10_000;
 
 /// The least that is asked for at once, in µs: most voices' pitch period fits.
 const LEAST_CUT: i64 = 10_000;

@@ -94,8 +94,8 @@ const STEP: i64 = 10_000;
 pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
     let permille = match excess {
         ..40_000 => 50,
-        ..100_000 => 125,
-        _ => 500,
+        ..100_000 => 250,
+        _ => 750,
     };
     excess.min(duration * permille / 1000).max(0)
 }
