@@ -135,7 +135,7 @@ pub fn verify(secret: &[u8], token: &str, now_unix: u64) -> Result<Claims, Token
             ErrorKind::InvalidSignature => TokenError::BadSignature,
             ErrorKind::InvalidAlgorithm => TokenError::Malformed("it is not signed with HS256".into()),
             ErrorKind::InvalidToken => TokenError::Malformed("it has not three parts".into()),
-            other => TokenError::Malformed(format!("{other:?}")),
+            _ => TokenError::Malformed(error.to_string()),
         })?
         .claims;
     let leeway = LEEWAY.as_secs();

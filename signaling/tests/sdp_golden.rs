@@ -27,7 +27,6 @@ fn sfu() -> Local {
         candidates: vec!["203.0.113.1:7000".parse().unwrap(), "[2001:db8::1]:7000".parse().unwrap()],
         end_of_candidates: true,
         cname: "undertone".into(),
-        in_sync: false,
         first_ssrc: 1000,
     }
 }
@@ -118,7 +117,6 @@ fn our_own() {
         pwd: "clientPasswordOf24Charac".into(),
         candidates: vec!["192.0.2.1:5000".parse().unwrap()],
         cname: "ann".into(),
-        in_sync: true,
         first_ssrc: 1000,
         ..sfu()
     };

@@ -14,7 +14,6 @@ fn local(name: &str, first_ssrc: u32) -> Local {
         candidates: vec!["192.0.2.1:5000".parse().unwrap()],
         end_of_candidates: true,
         cname: name.into(),
-        in_sync: true,
         first_ssrc,
     }
 }

@@ -23,7 +23,6 @@ fn local(first_ssrc: u32) -> Local {
         candidates: vec!["192.0.2.1:5000".parse().unwrap()],
         end_of_candidates: false,
         cname: "me".into(),
-        in_sync: true,
         first_ssrc,
     }
 }

@@ -64,6 +64,18 @@ fn only_hs256_admits() {
     }
 }
 
+/// Signed by us, but not of our shape: whoever mints tokens is told what is missing.
+#[test]
+fn a_claim_that_is_missing_is_named() {
+    let token = jsonwebtoken::encode(
+        &jsonwebtoken::Header::default(),
+        &std::collections::BTreeMap::from([("exp", NOON)]),
+        &jsonwebtoken::EncodingKey::from_secret(SECRET),
+    );
+    let Err(TokenError::Malformed(why)) = verify(SECRET, &token.unwrap(), NOON) else { panic!("it admits") };
+    assert!(why.contains("room"), "{why}");
+}
+
 #[test]
 fn a_fault_says_what_it_is_and_what_to_do() {
     let expired = TokenError::Expired { ago: Duration::from_secs(7200) };

@@ -28,7 +28,8 @@ pub struct Local {
     pub pwd: String,
     /// Of our certificate.
     pub fingerprint: Fingerprint,
-    /// We are ICE-lite: an SFU with a public address.
+    /// We are ICE-lite: an SFU with a public address. Its streams are slots for different people, so that each
+    /// is a MediaStream of its own; those of anyone else are one MediaStream, to be played in sync.
     pub lite: bool,
     /// Our UDP addresses, best first.
     pub candidates: Vec<SocketAddr>,
@@ -36,9 +37,6 @@ pub struct Local {
     pub end_of_candidates: bool,
     /// Canonical name of our streams.
     pub cname: String,
-    /// Our streams are one person's and are to be played in sync, as one MediaStream. An SFU, whose streams
-    /// are slots for different people, says false, and each line becomes a MediaStream of its own.
-    pub in_sync: bool,
     /// The first of the SSRCs that our streams take; the others follow it, and those that the peer uses are
     /// left out. Draw it at random for each session, so that two peers' streams differ.
     pub first_ssrc: u32,
@@ -326,7 +324,7 @@ fn announce_streams(media: &mut Media, local: &Local, ssrcs: &mut Ssrcs) {
     if resends {
         media.ssrc_groups = vec![SsrcGroup { semantics: "FID".into(), ssrcs: taken }];
     }
-    let stream = if local.in_sync { local.cname.clone() } else { format!("{}-{}", local.cname, media.mid) };
+    let stream = if local.lite { format!("{}-{}", local.cname, media.mid) } else { local.cname.clone() };
     media.msid = Some(Msid { track: format!("{}-{}", local.cname, media.mid), stream });
 }
 
