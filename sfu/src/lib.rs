@@ -14,8 +14,20 @@
 //! by source address (RFC 7983). Signalling is one offer/answer per participant; who is in which of its
 //! receive slots afterwards changes by `Slots` messages, never by renegotiation.
 
+mod allocate;
 mod config;
+mod forward;
+mod join;
+mod keyframe;
+mod link;
+mod negotiate;
+mod outbox;
+mod outgoing;
+mod rewrite;
+mod room;
 mod sfu;
+mod slots;
+mod source;
 mod stats;
 
 pub use config::Config;

@@ -10,64 +10,75 @@
 use crate::rewrite::SourceId;
 use undertone_media::Timestamp;
 
-/// What a challenger must be louder by to take a place from one of the loudest: 8 dB, beyond what one voice
-/// varies within a sentence.
-const MARGIN: Loudness = 8 * DB;
-/// A speaker's loudness fades by 15 dB a second once silent: a second's pause between sentences does not
-/// cost the slot, a finished turn does when somebody else speaks.
-const FADE_PER_SEC: Loudness = 15 * DB;
-const DB: Loudness = 16;
-
 /// Sixteenths of a dB above the quietest level (−127 dBov).
-pub(crate) type Loudness = i32;
+type Loudness = i32;
+
+const DB: Loudness = 16;
+/// What a speaker must be louder by to pass the one before: 8 dB, beyond what one voice varies by within a
+/// sentence.
+const MARGIN: Loudness = 8 * DB;
+/// A speaker's loudness fades by 15 dB a second once silent: a pause between sentences does not cost the
+/// slot, a finished turn does when somebody else speaks.
+const FADE_PER_SEC: Loudness = 15 * DB;
 
 /// How loud one source has been lately.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Voice {
+struct Voice {
     level: Loudness,
     at: Timestamp,
 }
 
 impl Voice {
-    /// Takes a packet's level (0 loudest … 127 silent, RFC 6464 §3); `voice` is false for known noise.
     /// Half the way up per packet, so that one click wins nothing.
-    pub(crate) fn hear(&mut self, now: Timestamp, level: u8, voice: bool) {
+    fn hear(&mut self, now: Timestamp, level: u8, voice: bool) {
         let faded = self.loudness(now);
         let heard = if voice { Loudness::from(127u8.saturating_sub(level)) * DB } else { 0 };
         self.level = if heard > faded { faded + (heard - faded) / 2 } else { faded };
         self.at = now;
     }
 
-    /// Its loudness now.
-    pub(crate) fn loudness(&self, now: Timestamp) -> Loudness {
+    fn loudness(&self, now: Timestamp) -> Loudness {
         let millis = now.since(self.at).as_millis().min(60_000) as Loudness;
         (self.level - FADE_PER_SEC * millis / 1000).max(0)
     }
 }
 
-/// Picks the `count` loudest of `sources` (in roster order), favouring those `chosen` before. The result
-/// is in order of loudness, ties in roster order.
-pub(crate) fn loudest(
-    now: Timestamp,
-    sources: &[(SourceId, Voice)],
-    chosen: &[SourceId],
-    count: usize,
-) -> Vec<SourceId> {
-    let mut ranked: Vec<(Loudness, SourceId)> = sources
-        .iter()
-        .map(|(id, voice)| {
-            let favour = if chosen.contains(id) { MARGIN } else { 0 };
-            (voice.loudness(now) + favour, *id)
-        })
-        .collect();
-    ranked.sort_by_key(|&(loudness, _)| std::cmp::Reverse(loudness));
-    ranked.truncate(count);
-    ranked.into_iter().map(|(_, id)| id).collect()
+/// The speakers of a room, roughly from loud to silent: each stays behind the one before until it is louder
+/// by a margin. So every subscriber, however many slots it has, hears the front of one list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Speakers {
+    ranking: Vec<(SourceId, Voice)>,
 }
 
-/// True if `challenger` is loud enough to take a place from one of the `chosen` (loudness now of each).
-pub(crate) fn contends(challenger: Loudness, chosen: impl Iterator<Item = Loudness>) -> bool {
-    chosen.min().is_some_and(|quietest| challenger > quietest + MARGIN)
+impl Speakers {
+    /// A microphone comes, last.
+    pub(crate) fn add(&mut self, source: SourceId) {
+        self.ranking.push((source, Voice::default()));
+    }
+
+    /// Only these are still there.
+    pub(crate) fn retain(&mut self, there: impl Fn(SourceId) -> bool) {
+        self.ranking.retain(|&(source, _)| there(source));
+    }
+
+    /// A packet of `source` has this level (0 loudest … 127 silent, RFC 6464 §3); `voice` is false for known
+    /// noise. Tells the source's new place if it passed others.
+    pub(crate) fn hear(&mut self, now: Timestamp, source: SourceId, level: u8, voice: bool) -> Option<usize> {
+        let mut place = self.ranking.iter().position(|&(id, _)| id == source)?;
+        self.ranking[place].1.hear(now, level, voice);
+        let loudness = self.ranking[place].1.loudness(now);
+        let start = place;
+        while place > 0 && loudness > self.ranking[place - 1].1.loudness(now) + MARGIN {
+            self.ranking.swap(place, place - 1);
+            place -= 1;
+        }
+        (place < start).then_some(place)
+    }
+
+    /// From loud to silent.
+    pub(crate) fn ranking(&self) -> impl Iterator<Item = SourceId> {
+        self.ranking.iter().map(|&(source, _)| source)
+    }
 }
 
 /// Puts `wanted` sources (best first) into slots: who is still wanted stays, the rest fill free slots.
@@ -87,6 +98,7 @@ pub(crate) fn assign(slots: &[Option<SourceId>], wanted: &[SourceId]) -> Vec<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn ids(ids: &[u64]) -> Vec<SourceId> {
         ids.iter().map(|&id| SourceId(id)).collect()
@@ -105,41 +117,43 @@ mod tests {
         assert_eq!(assign(&some(&[]), &ids(&[2, 1])), some(&[]));
     }
 
-    #[test]
-    fn the_loudest_win_but_not_by_a_cough() {
-        let mut now = Timestamp::ZERO;
-        let (mut anna, mut ben, mut cleo) = (Voice::default(), Voice::default(), Voice::default());
+    /// Everybody speaks for a second at the levels given, from speaker 1 on.
+    fn speak(speakers: &mut Speakers, now: &mut Timestamp, levels: &[u8]) {
         for _ in 0..50 {
-            now += std::time::Duration::from_millis(20);
-            anna.hear(now, 20, true);
-            ben.hear(now, 25, true);
-            cleo.hear(now, 30, true);
+            *now += Duration::from_millis(20);
+            for (at, &level) in levels.iter().enumerate() {
+                speakers.hear(*now, SourceId(at as u64 + 1), level, level < 127);
+            }
         }
-        let sources = |cleo| [(SourceId(1), anna), (SourceId(2), ben), (SourceId(3), cleo)];
-        let chosen = loudest(now, &sources(cleo), &[], 2);
-        assert_eq!(chosen, ids(&[1, 2]));
-        // Cleo is now a little louder than Ben: not enough. Then much louder: she takes his place.
-        let mut louder = cleo;
-        louder.hear(now, 20, true);
-        assert_eq!(loudest(now, &sources(louder), &chosen, 2), ids(&[1, 2]));
-        assert!(!contends(louder.loudness(now), [anna, ben].iter().map(|v| v.loudness(now))));
-        for _ in 0..8 {
-            louder.hear(now, 5, true);
-        }
-        assert!(contends(louder.loudness(now), [anna, ben].iter().map(|v| v.loudness(now))));
-        assert_eq!(loudest(now, &sources(louder), &chosen, 2), ids(&[3, 1]));
+    }
+
+    fn room(count: u64) -> Speakers {
+        let mut speakers = Speakers::default();
+        (1..=count).for_each(|id| speakers.add(SourceId(id)));
+        speakers
+    }
+
+    #[test]
+    fn the_loudest_come_first_but_not_by_a_cough() {
+        let (mut speakers, mut now) = (room(3), Timestamp::ZERO);
+        speak(&mut speakers, &mut now, &[50, 45, 20]);
+        assert_eq!(speakers.ranking().collect::<Vec<_>>(), ids(&[3, 1, 2]), "2 is only 5 dB above 1");
+        // One loud packet of 2 changes nothing above it by enough; a loud sentence does.
+        assert_eq!(speakers.hear(now, SourceId(2), 30, true), None);
+        speak(&mut speakers, &mut now, &[50, 5, 20]);
+        assert_eq!(speakers.ranking().collect::<Vec<_>>(), ids(&[2, 3, 1]));
     }
 
     #[test]
     fn silence_fades_and_noise_is_no_voice() {
-        let mut voice = Voice::default();
-        for _ in 0..10 {
-            voice.hear(Timestamp::ZERO, 10, true);
-        }
-        let fresh = voice.loudness(Timestamp::ZERO);
-        assert!(voice.loudness(Timestamp::from_millis(2000)) <= fresh - 30 * DB);
-        let mut noise = Voice::default();
-        noise.hear(Timestamp::ZERO, 0, false);
-        assert_eq!(noise.loudness(Timestamp::ZERO), 0);
+        let (mut speakers, mut now) = (room(2), Timestamp::ZERO);
+        speak(&mut speakers, &mut now, &[10, 127]);
+        // Loud noise of 2 does not pass 1's pause.
+        speak(&mut speakers, &mut now, &[127, 127]);
+        assert_eq!(speakers.hear(now, SourceId(2), 0, false), None);
+        // Her voice does, once his has faded.
+        speak(&mut speakers, &mut now, &[127, 127]);
+        speak(&mut speakers, &mut now, &[127, 30]);
+        assert_eq!(speakers.ranking().collect::<Vec<_>>(), ids(&[2, 1]));
     }
 }

@@ -1,0 +1,504 @@
+//! A participant's media: its session, what it publishes, its receive slots, and how fast it may be sent to.
+//!
+//! Not here: who hears whom (`room`), which packet goes where (`forward`).
+
+use crate::Config;
+use crate::allocate::{self, Allocator};
+use crate::negotiate::{Agreement, TrackConfig};
+use crate::outbox::Outbox;
+use crate::outgoing::{Outgoing, Verdict};
+use crate::rewrite::Place;
+use crate::source::{PeerClock, Relayed, Source, SourceConfig};
+use rand_chacha::ChaCha12Rng;
+use rand_core::Rng;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use undertone_media::{Bitrate, DataSize, Kind, Output, Ssrc, Timestamp};
+use undertone_transport::bwe::{self, Cc, DelayLoss, Reason};
+use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
+use undertone_transport::pacer::{self, Pacer, Priority};
+use undertone_transport::rtcp::{self, ReportBlock, Rtcp};
+use undertone_transport::rtp::{Extension, ExtensionMap, Header};
+use undertone_transport::session::{self, Session};
+
+/// How often rates are measured, links judged and silence noticed.
+pub(crate) const TURN: Duration = allocate::INTERVAL;
+/// How often a subscriber with pictures gets sender reports, and one without: 60 bytes every 2.5 s cost a
+/// weak link 0.2 kbit/s (RFC 3550 §6.2 would allow much more).
+const REPORT_VIDEO: Duration = Duration::from_secs(1);
+const REPORT_AUDIO: Duration = Duration::from_millis(2500);
+/// Pictures leave at most this much faster than the estimate, so that a key frame spreads over a few
+/// frames' time and no more.
+const PACING_PERMILLE: u64 = 2500;
+/// How long congestion is remembered when video is allocated.
+const CONGESTION_MEMORY: Duration = Duration::from_secs(2);
+/// SSRCs that one participant may send before further new ones are ignored.
+const STREAMS: usize = 64;
+/// What may be resent in a turn whatever the estimate: two pictures at VGA.
+const RESEND_FLOOR: u64 = 32_000;
+
+/// A line on which the participant sends.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) config: TrackConfig,
+    /// Since its first packet.
+    pub(crate) source: Option<Source>,
+}
+
+/// A picture packet that waits for its turn.
+#[derive(Debug)]
+struct Queued {
+    slot: usize,
+    packet: Arc<Relayed>,
+    place: Place,
+    again: bool,
+}
+
+/// A packet that came in and is new.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// On which track.
+    pub(crate) track: usize,
+    /// It is the first of its source, or the first after a long silence: slots must be arranged.
+    pub(crate) news: bool,
+    pub(crate) packet: Arc<Relayed>,
+}
+
+/// One participant's media path.
+pub(crate) struct Link {
+    pub(crate) session: Session,
+    pub(crate) ufrag: String,
+    pub(crate) connected: bool,
+    /// When anything authentic came last.
+    pub(crate) heard: Timestamp,
+    /// Addresses from which it was heard, the newest last.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) tracks: Vec<Track>,
+    pub(crate) slots: Vec<Outgoing>,
+    pub(crate) clock: PeerClock,
+    pub(crate) allocator: Allocator,
+    extensions: ExtensionMap,
+    /// Which track an SSRC belongs to, as announced or as learnt.
+    streams: Vec<(Ssrc, usize)>,
+    recorder: Option<Recorder>,
+    feedback: Option<Format>,
+    sent: SentLog,
+    twcc_seq: u16,
+    cc: DelayLoss,
+    pacer: Pacer<Queued>,
+    congested: Option<Timestamp>,
+    rtt: Option<Duration>,
+    /// Ours, in feedback.
+    ssrc: Ssrc,
+    next_turn: Timestamp,
+    next_report: Timestamp,
+    resend_allowance: u64,
+}
+
+impl Link {
+    pub(crate) fn new(
+        now: Timestamp,
+        session: Session,
+        ufrag: String,
+        agreement: Agreement,
+        rng: &mut ChaCha12Rng,
+    ) -> Link {
+        let ssrc = Ssrc(rng.next_u32());
+        let mut streams = Vec::new();
+        for (at, track) in agreement.tracks.iter().enumerate() {
+            streams.extend([track.ssrc, track.rtx_ssrc].into_iter().flatten().map(|ssrc| (ssrc, at)));
+        }
+        let tracks = agreement.tracks.into_iter().map(|config| Track { config, source: None }).collect();
+        let slots = agreement.slots.into_iter().map(|slot| Outgoing::new(slot, rng.next_u64())).collect();
+        let bwe = bwe::Config { max: Bitrate::from_kbps(50_000), ..bwe::Config::default() };
+        // Without feedback there is no estimate, and no use in pacing.
+        let unpaced = Bitrate::from_kbps(1_000_000);
+        let rate = if agreement.feedback.is_some() { bwe.start.permille(PACING_PERMILLE) } else { unpaced };
+        Link {
+            session,
+            ufrag,
+            connected: false,
+            heard: now,
+            addresses: Vec::new(),
+            tracks,
+            slots,
+            clock: PeerClock::default(),
+            allocator: Allocator::default(),
+            extensions: agreement.extensions,
+            streams,
+            recorder: agreement.feedback.map(|format| Recorder::new(format, ssrc)),
+            feedback: agreement.feedback,
+            sent: SentLog::new(),
+            twcc_seq: 0,
+            cc: DelayLoss::new(bwe),
+            pacer: Pacer::new(pacer::Config { rate, ..pacer::Config::default() }),
+            congested: None,
+            rtt: None,
+            ssrc,
+            next_turn: now + TURN,
+            next_report: now,
+            resend_allowance: RESEND_FLOOR,
+        }
+    }
+
+    /// Reads a decrypted RTP packet; `None` if it brings nothing new.
+    pub(crate) fn read(&mut self, now: Timestamp, packet: &[u8], out: &mut Outbox) -> Option<Arrival> {
+        let Some((header, payload)) = Header::parse(packet, &self.extensions) else {
+            out.stats.refused += 1;
+            return None;
+        };
+        let wire_bytes = packet.len() + self.session.rtp_overhead() + self.ip_overhead();
+        if let (Some(recorder), Some(format)) = (&mut self.recorder, self.feedback) {
+            let id = match format {
+                Format::Twcc => header.ext.twcc.map(PacketId::Twcc),
+                Format::Ccfb => Some(PacketId::Rtp(header.ssrc, header.seq)),
+            };
+            if let Some(id) = id {
+                recorder.on_packet(now, id, DataSize::from_bytes(wire_bytes as u64));
+            }
+        }
+        let Some(at) = self.track_of(&header) else {
+            out.stats.unknown_streams += 1;
+            return None;
+        };
+        let track = &mut self.tracks[at];
+        let is_media = track.config.payload_types.iter().any(|&(media, _)| media == header.payload_type);
+        let mut first = false;
+        if is_media && track.source.as_ref().is_none_or(|source| source.ssrc != header.ssrc) {
+            let rtx = track.config.payload_types.iter().find(|&&(media, _)| media == header.payload_type);
+            let config = SourceConfig {
+                ssrc: header.ssrc,
+                payload_type: header.payload_type,
+                rtx_payload_type: rtx.and_then(|&(_, rtx)| rtx),
+                ..track.config.source.clone()
+            };
+            track.source = Some(Source::new(now, out.new_source(), &config));
+            first = true;
+        }
+        let source = track.source.as_mut()?;
+        let recovered = source.recovered();
+        let packet = source.receive(now, &self.clock, &header, packet.get(payload)?, wire_bytes)?;
+        out.stats.recovered += source.recovered() - recovered;
+        out.stats.packets_in += 1;
+        let news = first | std::mem::take(&mut source.stale);
+        Some(Arrival { track: at, news, packet })
+    }
+
+    /// Which track a packet belongs to: by SSRC, else by the mid that it carries, else by a payload type
+    /// that only one track has (RFC 8843 §9.2).
+    fn track_of(&mut self, header: &Header) -> Option<usize> {
+        if let Some(&(_, at)) = self.streams.iter().find(|&&(ssrc, _)| ssrc == header.ssrc) {
+            return Some(at);
+        }
+        if self.streams.len() >= STREAMS {
+            return None;
+        }
+        let by_mid = |mid| self.tracks.iter().position(|track| track.config.mid == Some(mid));
+        let mut by_type = self.tracks.iter().enumerate().filter(|(_, track)| {
+            let pt = header.payload_type;
+            track.config.payload_types.iter().any(|&(media, rtx)| media == pt || rtx == Some(pt))
+        });
+        let at = match header.ext.mid {
+            Some(mid) => by_mid(mid)?,
+            None => by_type.next().filter(|_| by_type.next().is_none())?.0,
+        };
+        self.streams.push((header.ssrc, at));
+        Some(at)
+    }
+
+    /// Offers a packet to a slot. What it needs is the caller's to do.
+    pub(crate) fn offer(
+        &mut self,
+        now: Timestamp,
+        slot: usize,
+        packet: &Arc<Relayed>,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let Some(outgoing) = self.slots.get_mut(slot).filter(|_| self.connected) else {
+            return Verdict::Withhold;
+        };
+        let verdict = outgoing.offer(now, packet);
+        match verdict {
+            Verdict::Send(place) | Verdict::Start(place) => {
+                out.stats.forwarded += 1;
+                if outgoing.config.kind == Kind::Audio {
+                    self.put(now, slot, packet, place, false);
+                } else {
+                    self.queue(now, slot, packet, place, false);
+                }
+            }
+            Verdict::NeedsKey | Verdict::Withhold => out.stats.withheld += 1,
+        }
+        verdict
+    }
+
+    /// Sends a packet again that went out through a slot. False if it may not, or just did.
+    pub(crate) fn resend(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>) -> bool {
+        let Some(outgoing) = self.slots.get_mut(slot) else { return false };
+        let apart = self.rtt.unwrap_or(Duration::from_millis(40)) / 2;
+        let size = packet.payload.len() as u64;
+        if self.resend_allowance < size {
+            return false;
+        }
+        let Some(place) = outgoing.resend(now, packet, apart) else { return false };
+        self.resend_allowance -= size;
+        if outgoing.config.kind == Kind::Audio {
+            self.put(now, slot, packet, place, true);
+        } else {
+            self.queue(now, slot, packet, place, true);
+        }
+        true
+    }
+
+    /// Lets a packet wait for its turn, which mostly is now.
+    fn queue(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>, place: Place, again: bool) {
+        let priority = if again { Priority::Rtx } else { Priority::Video };
+        let size = self.wire_size(packet.payload.len() + 24);
+        self.pacer.enqueue(now, priority, Queued { slot, packet: packet.clone(), place, again }, size);
+        self.pump(now);
+    }
+
+    /// Sends what waits and may leave.
+    fn pump(&mut self, now: Timestamp) {
+        while let Some(Queued { slot, packet, place, again }) = self.pacer.poll(now) {
+            self.put(now, slot, &packet, place, again);
+        }
+    }
+
+    /// Writes a packet under the slot's numbers and seals it: the one allocation of an output datagram.
+    fn put(&mut self, now: Timestamp, slot: usize, packet: &Relayed, place: Place, again: bool) {
+        let Some(outgoing) = self.slots.get_mut(slot) else { return };
+        let mut header = if again {
+            let Some(header) = outgoing.rtx_header(packet, place) else { return };
+            header
+        } else {
+            outgoing.header(packet, place)
+        };
+        let map = &outgoing.config.extensions;
+        let by_number = self.feedback == Some(Format::Twcc) && map.id(Extension::TransportCc).is_some();
+        if by_number {
+            header.ext.twcc = Some(self.twcc_seq);
+        }
+        let descriptor = header.ext.dd.map_or(0, |dd| dd.as_bytes().len());
+        let mut bytes = Vec::with_capacity(packet.payload.len() + descriptor + 80);
+        header.write(map, &mut bytes);
+        if again {
+            bytes.extend_from_slice(&place.seq.wire().to_be_bytes());
+        }
+        bytes.extend_from_slice(&packet.payload);
+        if self.feedback.is_some() {
+            let id = if by_number {
+                self.twcc_seq = self.twcc_seq.wrapping_add(1);
+                PacketId::Twcc(self.twcc_seq.wrapping_sub(1))
+            } else {
+                PacketId::Rtp(header.ssrc, header.seq)
+            };
+            let size = self.wire_size(bytes.len());
+            self.sent.on_sent(now, id, size);
+            self.cc.on_sent(now, size);
+        }
+        self.session.send_rtp(now, bytes);
+    }
+
+    /// Bytes on the wire of an RTP packet of so many.
+    fn wire_size(&self, rtp_bytes: usize) -> DataSize {
+        DataSize::from_bytes((rtp_bytes + self.session.rtp_overhead() + self.ip_overhead()) as u64)
+    }
+
+    fn ip_overhead(&self) -> usize {
+        if self.session.remote_addr().is_some_and(|addr| addr.is_ipv6()) { 48 } else { 28 }
+    }
+
+    /// A congestion report came from the subscriber.
+    pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp) {
+        let outcomes = self.sent.on_feedback(now, report);
+        if outcomes.is_empty() {
+            return;
+        }
+        self.cc.on_feedback(now, &outcomes, self.rtt);
+        self.judge(now);
+    }
+
+    /// A report on one of our streams came from the subscriber.
+    pub(crate) fn on_report(&mut self, now: Timestamp, block: &ReportBlock) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.config.ssrc == block.ssrc) else { return };
+        slot.confirmed();
+        if let Some(rtt) = block.round_trip(rtcp::ntp(now)) {
+            self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
+        }
+    }
+
+    fn judge(&mut self, now: Timestamp) {
+        if matches!(self.cc.state().reason, Reason::Delay | Reason::Loss) {
+            self.congested = Some(now);
+        }
+        if self.feedback.is_some() {
+            self.pacer.set_rate(now, self.cc.estimate().permille(PACING_PERMILLE));
+        }
+    }
+
+    /// What the link carries, and whether it has choked lately; `None` if the peer gives no feedback.
+    pub(crate) fn capacity(&self, now: Timestamp) -> Option<(Bitrate, bool)> {
+        self.feedback?;
+        let congested = self.congested.is_some_and(|at| now.since(at) < CONGESTION_MEMORY);
+        Some((self.cc.estimate(), congested))
+    }
+
+    /// Does what is due, but for the turn.
+    pub(crate) fn service(&mut self, now: Timestamp, out: &mut Outbox) {
+        if self.session.deadline().is_some_and(|deadline| deadline <= now) {
+            self.session.tick(now);
+        }
+        if !self.connected {
+            return;
+        }
+        for track in &mut self.tracks {
+            let Some(source) = &mut track.source else { continue };
+            let media = source.ssrc;
+            let seqs = source.nack(now, self.rtt);
+            if !seqs.is_empty() {
+                out.stats.requested += seqs.len() as u64;
+                let nack = Rtcp::Nack { sender: self.ssrc, media, seqs };
+                self.session.send_rtcp(now, rtcp::write(&[nack]));
+            }
+            if source.requests.poll(now) && track.config.pli {
+                out.stats.key_frames_asked += 1;
+                self.session.send_rtcp(now, rtcp::write(&[Rtcp::Pli { sender: self.ssrc, media }]));
+            }
+        }
+        if let Some(report) = self.recorder.as_mut().and_then(|recorder| recorder.poll(now)) {
+            self.session.send_rtcp(now, rtcp::write(&[report]));
+        }
+        self.pump(now);
+    }
+
+    /// True once per [`TURN`].
+    pub(crate) fn turn_due(&mut self, now: Timestamp) -> bool {
+        now >= self.next_turn
+    }
+
+    /// Rates are measured and the estimate looked at. True if a camera has just fallen silent.
+    pub(crate) fn turn(&mut self, now: Timestamp) -> bool {
+        self.next_turn = now + TURN;
+        let mut fell_silent = false;
+        for source in self.tracks.iter_mut().filter_map(|track| track.source.as_mut()) {
+            fell_silent |= source.turn(now);
+        }
+        self.cc.on_tick(now);
+        self.judge(now);
+        let quarter = (self.cc.estimate() * TURN).as_bytes() / 4;
+        self.resend_allowance = quarter.max(RESEND_FLOOR);
+        fell_silent
+    }
+
+    /// True if it is time to report.
+    pub(crate) fn report_due(&self, now: Timestamp) -> bool {
+        self.connected && now >= self.next_report
+    }
+
+    /// The next reports leave at once: a source's dates have just become known.
+    pub(crate) fn report_soon(&mut self, now: Timestamp) {
+        self.next_report = now;
+    }
+
+    /// What came from the participant, for the reports to it.
+    pub(crate) fn report_blocks(&mut self, now: Timestamp) -> Vec<ReportBlock> {
+        let sources = self.tracks.iter_mut().filter_map(|track| track.source.as_mut());
+        sources.map(|source| source.report_block(now)).collect()
+    }
+
+    /// Sends the reports that were made.
+    pub(crate) fn report(&mut self, now: Timestamp, reports: &[Rtcp]) {
+        let video = self.slots.iter().any(|slot| slot.config.kind == Kind::Video && slot.source().is_some())
+            || self.tracks.iter().any(|track| track.config.source.kind == Kind::Video && track.source.is_some());
+        self.next_report = now + if video { REPORT_VIDEO } else { REPORT_AUDIO };
+        // Some 28 bytes each: a room full of pictures takes more than one datagram.
+        for reports in reports.chunks(32) {
+            self.session.send_rtcp(now, rtcp::write(reports));
+        }
+    }
+
+    /// A report with nothing sent.
+    pub(crate) fn receiver_report(&self, blocks: Vec<ReportBlock>) -> Option<Rtcp> {
+        (!blocks.is_empty()).then_some(Rtcp::ReceiverReport { ssrc: self.ssrc, blocks })
+    }
+
+    /// Tells the peer that our streams end.
+    pub(crate) fn goodbye(&mut self, now: Timestamp) {
+        if self.connected {
+            let ssrcs = self.slots.iter().map(|slot| slot.config.ssrc).take(31).collect();
+            self.session.send_rtcp(now, rtcp::write(&[Rtcp::Bye { ssrcs }]));
+        }
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Timestamp {
+        let mut next = self.next_turn;
+        let mut due = |at: Option<Timestamp>| next = at.map_or(next, |at| at.min(next));
+        due(self.session.deadline());
+        if self.connected {
+            due(self.recorder.as_ref().and_then(Recorder::deadline));
+            due(self.pacer.deadline());
+            for source in self.tracks.iter().filter_map(|track| track.source.as_ref()) {
+                due(source.deadline());
+            }
+        }
+        next
+    }
+
+    /// When the pacer wants to go on, after packets were offered.
+    pub(crate) fn pacing(&self) -> Option<Timestamp> {
+        self.pacer.deadline()
+    }
+
+    /// Moves what the session says into the outbox.
+    pub(crate) fn drain(&mut self, id: u32, out: &mut Outbox) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                session::Output::Transmit(transmit) => {
+                    out.stats.datagrams_out += 1;
+                    out.stats.bytes_out += transmit.bytes.len() as u64;
+                    out.queue.push_back(Output::Transmit(transmit));
+                }
+                session::Output::Connected { .. } => {
+                    self.connected = true;
+                    out.connected.push(id);
+                }
+                session::Output::PathChanged(_) => {}
+                session::Output::Failed(error) => out.failed.push((id, error)),
+            }
+        }
+    }
+}
+
+/// A session for a participant: we are ICE-lite and wait for its DTLS handshake.
+pub(crate) fn session(config: &Config, rng: &mut ChaCha12Rng) -> Session {
+    use undertone_transport::dtls::Crypto;
+    let mut seed = || {
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        seed
+    };
+    let crypto = match config.crypto {
+        Crypto::System => Crypto::System,
+        Crypto::Seeded(base) => {
+            let mut mixed = seed();
+            mixed.iter_mut().zip(base).for_each(|(byte, base)| *byte ^= base);
+            Crypto::Seeded(mixed)
+        }
+    };
+    let mut session = Session::new(session::Config {
+        role: undertone_transport::ice::Role::Lite,
+        certificate: config.certificate.clone(),
+        crypto,
+        seed: seed(),
+        connect_timeout: config.idle_timeout,
+        idle_timeout: config.idle_timeout,
+        anchor: config.anchor,
+    });
+    for address in &config.public_addrs {
+        session.add_local_candidate(*address);
+    }
+    session
+}
