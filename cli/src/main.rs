@@ -7,7 +7,9 @@ mod args;
 mod exit;
 mod lab;
 mod report;
+mod serve;
 mod source;
+mod web;
 
 use args::{Cli, Command, LabCommand};
 use clap::Parser;
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Lab(LabCommand::Call(args)) => lab::call(args),
+        Command::Serve(args) => serve::serve(args),
+        Command::Token(args) => serve::token(args),
         _ => Err(exit::Failure::usage("not here yet")),
     };
     match done {
