@@ -18,7 +18,9 @@ pub const WINDOW_SECS: usize = 10;
 
 /// Microseconds of media time.
 pub(crate) fn media_micros(time: MediaTime, clock_rate: u32) -> i64 {
-    (u128::from(time.0) * 1_000_000 / u128::from(clock_rate.max(1))) as i64
+    let micros = u128::from(time.0) * 1_000_000 / u128::from(clock_rate.max(1));
+    // A quarter of the range leaves room for differences of whatever a peer may claim.
+    micros.min(i64::MAX as u128 / 4) as i64
 }
 
 /// Ticks of media time in a span.

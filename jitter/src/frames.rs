@@ -186,11 +186,7 @@ impl FrameBuffer {
 
     /// The next picture, if it is whole, decodable and due. Ask after each [`FrameBuffer::insert`] and at
     /// [`FrameBuffer::deadline`], until `None`. `repairable` is as in [`crate::JitterBuffer::decide`].
-    pub fn poll(
-        &mut self,
-        now: Timestamp,
-        repairable: impl Fn(SeqNo) -> Option<Timestamp>,
-    ) -> Option<Frame> {
+    pub fn poll(&mut self, now: Timestamp, repairable: impl Fn(SeqNo) -> Option<Timestamp>) -> Option<Frame> {
         self.assemble(now, repairable);
         if self.ready.front()?.show > now {
             return None;
@@ -210,9 +206,11 @@ impl FrameBuffer {
     }
 
     /// A key frame is needed and none is on its way: send a PLI (RFC 4585 §6.3.1), paced by the caller, as
-    /// long as this is true.
+    /// long as this is true. Never before anything has come.
     pub fn wants_key(&self) -> bool {
-        self.next.is_none() && !self.parts.values().any(|part| part.facts.key)
+        self.continuity.newest.is_some()
+            && self.next.is_none()
+            && !self.parts.values().any(|part| part.facts.key)
     }
 
     /// Delays pictures at least by so much above the fastest path (see [`crate::sync`]).
@@ -240,7 +238,22 @@ impl FrameBuffer {
         loop {
             self.decided_at = None;
             let Some(next) = self.next else {
-                let Some((first, last)) = self.whole_key() else { return };
+                let Some((first, last)) = self.whole_key() else {
+                    // A key frame that will never be whole must not keep us from asking for another.
+                    let Some((&seq, part)) = self.parts.iter().find(|(_, part)| part.facts.key) else {
+                        return;
+                    };
+                    let (time, start) = (part.packet.time, part.facts.start);
+                    let from = SeqNo(if start { seq.0 } else { seq.0.saturating_sub(1) });
+                    if !self.lost(now, from, &repairable) {
+                        return;
+                    }
+                    let same = self.parts.range(from..).take_while(|(_, part)| part.packet.time == time);
+                    let last = same.map(|(&seq, _)| seq).last();
+                    self.gap = None;
+                    self.drop_through(last.unwrap_or(seq));
+                    continue;
+                };
                 if let Some(before) = first.0.checked_sub(1) {
                     self.drop_through(SeqNo(before));
                 }
@@ -266,13 +279,8 @@ impl FrameBuffer {
         }
     }
 
-    /// Whether a packet that the picture beginning at `next` waits for is gone for good.
-    fn lost(
-        &mut self,
-        now: Timestamp,
-        next: SeqNo,
-        repairable: impl Fn(SeqNo) -> Option<Timestamp>,
-    ) -> bool {
+    /// Whether a packet before or within the first picture from `next` on is gone for good.
+    fn lost(&mut self, now: Timestamp, next: SeqNo, repairable: impl Fn(SeqNo) -> Option<Timestamp>) -> bool {
         let mut expected = next;
         let mut first_missing = None;
         let mut soonest: Option<Timestamp> = None;
@@ -280,7 +288,9 @@ impl FrameBuffer {
             Some((at, since)) if at == seq => since,
             _ => now,
         };
-        'gaps: for &seq in self.parts.keys() {
+        let time = self.parts.range(next..).next().map(|(_, part)| part.packet.time);
+        let picture = self.parts.range(next..).take_while(|(_, part)| Some(part.packet.time) == time);
+        'gaps: for (&seq, _) in picture {
             while expected < seq {
                 let begun = *first_missing.get_or_insert((expected, since(self.gap, expected)));
                 let until = repairable(expected).map_or(begun.1, |until| until.max(begun.1));

@@ -27,10 +27,13 @@
 
 pub mod arrival;
 mod buffer;
+mod decision;
+mod edge;
 pub mod frames;
 mod playout;
 pub mod sync;
 pub mod target;
 
 pub use buffer::Contents;
-pub use playout::{Config, How, JitterBuffer, Playout, Stats, Stretch};
+pub use decision::{How, Playout, Stats, Stretch};
+pub use playout::{Config, JitterBuffer};

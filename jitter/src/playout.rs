@@ -13,8 +13,10 @@
 //! Not here: how long to hold (`target`), decoding, stretching itself.
 
 use crate::arrival::{Arrivals, Continuity, Verdict, ticks, transit};
-use crate::sync::Standing;
 use crate::buffer::{Buffer, Contents, Inserted, Stored};
+use crate::decision::{How, Playout, Stats, Stretch};
+use crate::edge::{Edge, MAX_PACKET};
+use crate::sync::Standing;
 use crate::target::{Coming, Costs, Target, lengthen, shorten};
 use std::time::Duration;
 use undertone_media::{MediaTime, Packet, SeqNo, Timestamp};
@@ -48,105 +50,6 @@ impl Default for Config {
     }
 }
 
-/// How to change the length of what is decoded, without changing its pitch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stretch {
-    /// Not at all.
-    None,
-    /// Take out about this much, as pitch periods allow: the buffer holds more than it needs. Never more
-    /// than three quarters of the packet.
-    Faster(Duration),
-    /// Put in about this much, as pitch periods allow: the buffer holds less than it should.
-    Slower(Duration),
-}
-
-/// How a missing packet is brought back from a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// From the coarse copy in the packet right after it.
-    Lbrr,
-    /// From the deep redundancy, at this span before the start of the packet that carries it.
-    Dred(Duration),
-}
-
-/// What the engine does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Playout {
-    /// Decode this packet, then stretch.
-    Play {
-        /// The packet whose turn it is.
-        packet: Packet,
-        /// Whether and how much to stretch what it decodes to.
-        stretch: Stretch,
-        /// What was played just before was made up: cross-fade into this one.
-        after_gap: bool,
-    },
-    /// Bring a missing packet back; if the codec cannot, conceal `missing`.
-    Recover {
-        /// The packet that carries the redundancy. It stays in the buffer and is played in its own turn.
-        from: Packet,
-        /// The packet brought back.
-        seq: SeqNo,
-        /// How long the packet brought back lasts.
-        missing: Duration,
-        /// Where to look.
-        how: How,
-    },
-    /// Make up this much sound.
-    Conceal {
-        /// How much.
-        duration: Duration,
-    },
-    /// Nobody speaks: before the first packet, or in a pause of the sender (DTX). Comfort noise or zeros.
-    Silence {
-        /// How much.
-        duration: Duration,
-    },
-    /// Enough is decoded for the next 10 ms.
-    Wait,
-}
-
-/// What has happened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Packets offered.
-    pub received: u64,
-    /// Of them, those that came again.
-    pub duplicates: u64,
-    /// Of them, those whose turn was over.
-    pub late: u64,
-    /// Of them, those thrown away unplayed because too much waited.
-    pub dropped: u64,
-    /// Of them, those from nowhere near the stream's sequence or time.
-    pub strays: u64,
-    /// How often the stream began anew.
-    pub restarts: u64,
-    /// Packets played.
-    pub played: u64,
-    /// Of them, those that came as a retransmission.
-    pub played_repaired: u64,
-    /// Packets played with an order to shorten.
-    pub faster: u64,
-    /// Packets played with an order to lengthen.
-    pub slower: u64,
-    /// Missing packets ordered back from the next one's copy.
-    pub recovered_lbrr: u64,
-    /// Missing packets ordered back from deep redundancy.
-    pub recovered_dred: u64,
-    /// Orders to conceal.
-    pub conceals: u64,
-    /// Sound made up. A pause of the sender (DTX), once known as such, does not count.
-    pub concealed: Duration,
-    /// Sound of pauses.
-    pub silence: Duration,
-    /// Delay above the fastest path that is aimed at now.
-    pub target: Duration,
-    /// Delay above the fastest path at which the last packet began to play.
-    pub delay: Duration,
-    /// Sound that waits undecoded.
-    pub buffered: Duration,
-}
-
 /// How often the engine asks, and so the least that is ever made up.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -156,9 +59,6 @@ const LONG_SILENCE: Duration = Duration::from_secs(1);
 
 /// More missing packets in a row than this are not made up one by one.
 const MAX_MISSING: u64 = 1000;
-
-/// The longest span that one packet is believed to hold (RFC 6716 §2.1.4: 120 ms).
-const MAX_PACKET: Duration = Duration::from_millis(120);
 
 /// One stream's jitter buffer.
 #[derive(Debug)]
@@ -174,26 +74,6 @@ pub struct JitterBuffer {
     /// How much sound is owed to shortening, in µs: it is paid a pitch period at a time.
     cut: i64,
     stats: Stats,
-}
-
-/// Where playout stands.
-#[derive(Clone, Copy, Debug)]
-struct Edge {
-    /// The packet whose turn is next.
-    seq: SeqNo,
-    /// The media time at which it should begin.
-    time: MediaTime,
-    /// How long the packet before it lasted: the best guess for one that is missing.
-    packet: Duration,
-    /// Which of the 128 packets before it have played, the nearest lowest.
-    played: u128,
-    /// What was played last was made up.
-    made_up: bool,
-    /// Made up and silent time since packets ran out: whether it was a stall or a pause is known only when
-    /// the next packet comes.
-    starved: Duration,
-    /// How much of `starved` is counted as silence by now.
-    starved_silent: Duration,
 }
 
 impl JitterBuffer {
@@ -484,9 +364,11 @@ impl JitterBuffer {
     /// A packet that can bring back the missing one, which should begin at `time`; the first that is here is
     /// `missing` places later.
     fn redundancy(&self, hidden: SeqNo, time: MediaTime, missing: u64) -> Option<(Packet, How)> {
-        if let Some(next) = self.buffer.first().filter(|stored| {
-            missing == 1 && stored.contents.lbrr && stored.packet.seq == hidden.next()
-        }) {
+        if let Some(next) = self
+            .buffer
+            .first()
+            .filter(|stored| missing == 1 && stored.contents.lbrr && stored.packet.seq == hidden.next())
+        {
             return Some((next.packet.clone(), How::Lbrr));
         }
         self.buffer.iter().find_map(|stored| {
@@ -541,46 +423,4 @@ const SLOWER_BELOW: i64 = 5_000;
 
 fn micros(span: i64) -> Duration {
     Duration::from_micros(span.max(0) as u64)
-}
-
-impl Edge {
-    /// Playout stands right before this packet.
-    fn before(packet: &Packet) -> Edge {
-        Edge {
-            seq: packet.seq,
-            time: packet.time,
-            packet: MAX_PACKET,
-            played: 0,
-            made_up: false,
-            starved: Duration::ZERO,
-            starved_silent: Duration::ZERO,
-        }
-    }
-
-    /// Passes over everything before `seq`.
-    fn advance(&mut self, seq: SeqNo, time: MediaTime) {
-        let by = seq.ahead_of(self.seq).max(0);
-        self.played = u32::try_from(by).ok().and_then(|by| self.played.checked_shl(by)).unwrap_or(0);
-        self.seq = self.seq.max(seq);
-        self.time = time;
-    }
-
-    /// Passes over one missing packet of so much.
-    fn skip(&mut self, duration: Duration, clock_rate: u32) {
-        self.advance(self.seq.next(), self.time + ticks(duration, clock_rate));
-    }
-
-    /// Passes over the next packet by playing it.
-    fn play(&mut self, duration: Duration, clock_rate: u32) {
-        self.skip(duration, clock_rate);
-        self.played |= 1;
-        self.packet = duration;
-        self.made_up = false;
-    }
-
-    /// Whether a packet before the edge was played, as far as is remembered.
-    fn has_played(&self, seq: SeqNo) -> bool {
-        let back = self.seq.ahead_of(seq) - 1;
-        (0..128).contains(&back) && self.played >> back & 1 == 1
-    }
 }

@@ -84,6 +84,9 @@ pub struct Target {
     base: Option<i64>,
 }
 
+/// The target moves for at least this much delay, in µs, saved over the whole memory.
+const WORTHWHILE: u64 = 1_000;
+
 /// Playout is asked every 10 ms, so sound is made up in such steps.
 const STEP: i64 = 10_000;
 
@@ -92,10 +95,12 @@ const STEP: i64 = 10_000;
 /// Small excesses go slowly: each stretch can be heard, and what made the buffer grow is likely to come
 /// again soon. Large ones are worse than any stretch, and go at twice the speed.
 pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
-    let permille = match excess {
-        ..40_000 => 50,
-        ..100_000 => 250,
-        _ => 750,
+    let permille = if excess < 40_000 {
+        50
+    } else if excess < 100_000 {
+        250
+    } else {
+        750
     };
     excess.min(duration * permille / 1000).max(0)
 }
@@ -123,7 +128,7 @@ impl Target {
             .map(|target| Candidate {
                 target,
                 playing: target,
-                bill: price(&costs, (target - start).abs()) * prior,
+                bill: price(&costs, (target - start).abs()).saturating_mul(prior),
             })
             .collect();
         let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
@@ -180,9 +185,10 @@ impl Target {
             if coming != Coming::Straggling {
                 // Time passes once: a straggler shares its place with what played instead.
                 owes -= (u128::from(owes) * span as u128 / memory) as u64;
-                owes += price(&self.costs, candidate.playing - base) * span as u64;
+                let delay = price(&self.costs, candidate.playing - base);
+                owes = owes.saturating_add(delay.saturating_mul(span as u64));
             }
-            candidate.bill = owes + made_up as u64 * concealment;
+            candidate.bill = owes.saturating_add(concealment.saturating_mul(made_up as u64));
         }
         self.choose();
     }
@@ -194,8 +200,16 @@ impl Target {
         else {
             return;
         };
+        let memory = self.costs.memory.as_micros() as u64;
+        // However bad a candidate would have been, its debt stays within reach of the cheapest's: else a bad
+        // minute would be held against low delay for many good ones.
+        let held = self.candidates.get(cheapest).map_or(0, |c| price(&self.costs, c.target));
+        let ceiling = bill.saturating_add(held.saturating_mul(memory));
+        for candidate in self.candidates.iter_mut().take(cheapest) {
+            candidate.bill = candidate.bill.min(ceiling);
+        }
         let current = self.candidates.get(self.chosen).map_or(u64::MAX, |c| c.bill);
-        if bill < current - current / 32 {
+        if bill.saturating_add(WORTHWHILE * memory) < current {
             self.chosen = cheapest;
         }
     }
@@ -212,5 +226,82 @@ impl Target {
 fn price(costs: &Costs, delay: i64) -> u64 {
     let delay = delay.max(0) as u64;
     let beyond = delay.saturating_sub(costs.comfortable.as_micros() as u64);
-    delay + beyond * u64::from(costs.steep.saturating_sub(1))
+    delay.saturating_add(beyond.saturating_mul(u64::from(costs.steep.saturating_sub(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: Duration = Duration::from_millis(20);
+
+    fn fresh() -> Target {
+        Target::new(Costs::default(), Duration::ZERO, Duration::from_secs(2), Duration::ZERO)
+    }
+
+    /// Packets with these delays above the fastest path, in ms.
+    fn arrive(target: &mut Target, delays: impl IntoIterator<Item = i64>) -> u128 {
+        for delay in delays {
+            target.on_arrival(5_000_000 + delay * 1000, 5_000_000, PACKET, Coming::InOrder);
+        }
+        target.delay().as_millis()
+    }
+
+    #[test]
+    fn no_jitter_no_delay() {
+        assert_eq!(arrive(&mut fresh(), [0; 1000]), 0);
+    }
+
+    #[test]
+    fn jitter_is_covered_within_a_second() {
+        let delay = arrive(&mut fresh(), (0..50).map(|n| n * 7 % 30));
+        assert!((20..=30).contains(&delay), "{delay} ms");
+    }
+
+    #[test]
+    fn one_outlier_of_any_height_is_not_held_for() {
+        for height in [20, 50, 150, 400, 1000, 1900] {
+            for before in [0, 10, 1000] {
+                let mut target = fresh();
+                arrive(&mut target, vec![0; before]);
+                // All that was sent in the stall comes at its end.
+                arrive(&mut target, (0..=height / 20).map(|n| height - n * 20));
+                let delay = arrive(&mut target, [0; 50]);
+                assert_eq!(delay, 0, "{height} ms after {before} packets");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten() {
+        let mut target = fresh();
+        assert!(arrive(&mut target, (0..2000).map(|n| n * 7 % 100)) >= 80);
+        assert_eq!(arrive(&mut target, [0; 50 * 40]), 0);
+    }
+
+    #[test]
+    fn stragglers_are_waited_for_only_if_they_are_many() {
+        let resend = |every: usize| {
+            let mut target = fresh();
+            for n in 0..3000 {
+                target.on_arrival(5_000_000, 5_000_000, PACKET, Coming::InOrder);
+                if n % every == 0 {
+                    target.on_arrival(5_070_000, 5_000_000, PACKET, Coming::Straggling);
+                }
+            }
+            target.delay().as_millis()
+        };
+        assert_eq!(resend(10), 70);
+        assert_eq!(resend(1000), 0);
+    }
+
+    #[test]
+    fn limits_hold() {
+        let (min, max) = (Duration::from_millis(33), Duration::from_millis(77));
+        let mut target = Target::new(Costs::default(), min, max, Duration::ZERO);
+        assert_eq!(target.delay(), min);
+        let delay = arrive(&mut target, (0..1000).map(|n| if n % 50 == 0 { 200 } else { 0 }));
+        assert!((33..=77).contains(&delay), "{delay} ms");
+        assert_eq!(arrive(&mut target, [0; 5000]), 33);
+    }
 }

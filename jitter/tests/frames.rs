@@ -7,7 +7,7 @@ use undertone_media::{MediaTime, Packet, SeqNo, Timestamp};
 /// A stream of pictures of three packets at 25 fps; each tenth is a key frame.
 fn part(seq: u64, at: Timestamp) -> (Packet, Facts) {
     let picture = seq / 3;
-    let facts = Facts { start: seq % 3 == 0, end: seq % 3 == 2, key: picture % 10 == 0 };
+    let facts = Facts { start: seq.is_multiple_of(3), end: seq % 3 == 2, key: picture.is_multiple_of(10) };
     let packet = Packet {
         seq: SeqNo(65_535 + seq),
         time: MediaTime((1 << 32) + picture * 3600),
@@ -180,4 +180,30 @@ fn a_sender_that_counts_anew_is_followed() {
     assert_eq!(viewer.buffer.stats().restarts, 1);
     // The first packet was the stray, and its key frame with it.
     assert_eq!(viewer.numbers(), (0..20).chain(10_010..10_020).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_key_frame_that_lost_a_packet_is_asked_for_again() {
+    let mut viewer = Viewer::new();
+    assert!(!viewer.buffer.wants_key());
+    for seq in (0..60).filter(|&seq| seq != 1) {
+        viewer.insert(100 + seq / 3 * 40, seq);
+        if (6..30).contains(&seq) {
+            assert!(viewer.buffer.wants_key(), "at {seq}");
+        }
+    }
+    assert_eq!(viewer.numbers(), (10..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_follows_a_broken_picture_does_not_break_the_one_before() {
+    let mut viewer = Viewer::new();
+    // The last packet of picture 4 and the first of picture 5 are overtaken, then one of them never comes.
+    for seq in (0..30).filter(|&seq| seq != 14 && seq != 15) {
+        viewer.insert(100 + seq / 3 * 40, seq);
+        if seq == 17 {
+            viewer.insert(100 + seq / 3 * 40, 14);
+        }
+    }
+    assert_eq!(viewer.numbers(), (0..5).collect::<Vec<_>>());
 }

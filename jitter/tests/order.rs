@@ -27,8 +27,10 @@ fn overtaken_packets_play_in_order() {
 #[test]
 fn a_duplicate_plays_once_before_and_after_its_turn() {
     let mut packets = clean(100);
-    let copies: Vec<Arrival> =
-        packets.iter().map(|p| Arrival { at: p.at + if p.seq % 2 == 0 { 0 } else { 70_000 }, ..*p }).collect();
+    let copies: Vec<Arrival> = packets
+        .iter()
+        .map(|p| Arrival { at: p.at + if p.seq % 2 == 0 { 0 } else { 70_000 }, ..*p })
+        .collect();
     packets.extend(copies);
     let heard = Listener { until: 2_300_000, ..Listener::default() }.listen(&packets);
     assert_eq!(heard.played, (0..100).collect::<Vec<u64>>());

@@ -19,7 +19,7 @@ fn packet(seq: u64, time: u64, at: Timestamp, repaired: bool) -> Packet {
     Packet {
         seq: SeqNo(seq),
         time: MediaTime(time),
-        marker: seq % 3 == 0,
+        marker: seq.is_multiple_of(3),
         payload_type: 111,
         arrival: at,
         repaired,
@@ -34,7 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => insert.prop_map(|(seq, wild, time, duration_ms, repaired, lbrr, dred_ms)| Step::Insert {
             seq,
-            time: if wild && time % 8 == 0 { time } else { (1 << 32) + seq % 100_000 * 960 },
+            time: if wild && time.is_multiple_of(8) { time } else { (1 << 32) + seq % 100_000 * 960 },
             duration_ms,
             repaired,
             lbrr,
@@ -112,7 +112,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert { seq, time, duration_ms, repaired, lbrr, dred_ms } => {
-                    let facts = Facts { start: lbrr, end: dred_ms % 2 == 0, key: duration_ms % 4 == 0 };
+                    let facts = Facts { start: lbrr, end: dred_ms.is_multiple_of(2), key: duration_ms.is_multiple_of(4) };
                     buffer.insert(now, packet(seq, time, now, repaired), facts);
                 }
                 Step::Pass { ms } => now += Duration::from_millis(ms),

@@ -35,7 +35,8 @@ fn lossy(packets: u64, rtt: Option<i64>) -> Vec<Arrival> {
 fn repairs_over_a_short_path_are_waited_for() {
     let packets = lossy(3000, Some(40_000));
     let repairable = |seq: u64, _: i64| Some(seq as i64 * 20_000 + 200_000);
-    let heard = Listener { until: 59_000_000, repairable: &repairable, ..Listener::default() }.listen(&packets);
+    let heard =
+        Listener { until: 59_000_000, repairable: &repairable, ..Listener::default() }.listen(&packets);
     assert!(heard.concealed_percent() < 1.0, "{} %", heard.concealed_percent());
     let target = heard.stats.target.as_millis();
     assert!((55..=120).contains(&target), "{target} ms");
@@ -60,8 +61,7 @@ fn repairs_that_take_seconds_are_not_waited_for() {
 #[test]
 fn a_copy_in_the_next_packet_is_worth_waiting_one_packet_for() {
     let contents = Contents { duration: PACKET, lbrr: true, dred: std::time::Duration::ZERO };
-    let heard =
-        Listener { until: 59_000_000, contents, ..Listener::default() }.listen(&lossy(3000, None));
+    let heard = Listener { until: 59_000_000, contents, ..Listener::default() }.listen(&lossy(3000, None));
     // Two in a row are lost once in a hundred packets; the copy brings back only the second.
     assert!(heard.concealed_percent() < 2.5, "{} %", heard.concealed_percent());
     assert!(heard.stats.recovered_lbrr > 200, "{}", heard.stats.recovered_lbrr);
@@ -72,8 +72,7 @@ fn a_copy_in_the_next_packet_is_worth_waiting_one_packet_for() {
 fn deep_redundancy_fills_a_burst() {
     let mut packets = clean(1000);
     packets.retain(|packet| packet.seq % 50 >= 5 || packet.seq < 50);
-    let contents =
-        Contents { duration: PACKET, lbrr: false, dred: std::time::Duration::from_millis(200) };
+    let contents = Contents { duration: PACKET, lbrr: false, dred: std::time::Duration::from_millis(200) };
     let heard = Listener { until: 19_000_000, contents, ..Listener::default() }.listen(&packets);
     assert!(heard.stats.recovered_dred >= 80, "{:?}", heard.stats);
     assert!(heard.concealed_percent() < 2.0, "{} %", heard.concealed_percent());
