@@ -71,6 +71,8 @@ pub struct JitterBuffer {
     /// Where playout stands; `None` before the first packet has played.
     edge: Option<Edge>,
     continuity: Continuity,
+    /// The media time of the newest packet.
+    latest: MediaTime,
     /// How much sound is owed to shortening, in µs: it is paid a pitch period at a time.
     cut: i64,
     stats: Stats,
@@ -89,6 +91,7 @@ impl JitterBuffer {
             floor: Duration::ZERO,
             edge: None,
             continuity: Continuity::default(),
+            latest: MediaTime(0),
             cut: 0,
             stats,
         }
@@ -103,9 +106,9 @@ impl JitterBuffer {
         self.stats.received += 1;
         let seq = packet.seq;
         let transit = transit(now, packet.time, self.config.clock_rate);
-        // Older by number yet due later by time: the sender counts anew.
-        let contradicts =
-            self.edge.is_some_and(|edge| seq < edge.seq && packet.time >= edge.time && !edge.has_played(seq));
+        // Older by number yet later than all by time: the sender counts anew.
+        let contradicts = packet.time > self.latest
+            && self.edge.is_some_and(|edge| seq < edge.seq && !edge.has_played(seq));
         match self.continuity.judge(seq, transit, contradicts) {
             Verdict::Continues => {}
             Verdict::Stray => {
@@ -135,6 +138,7 @@ impl JitterBuffer {
             return;
         }
         if self.continuity.take(seq, transit) {
+            self.latest = time;
             self.learn_redundancy(now, before, seq, time, contents);
         }
         self.learn(now, transit, contents.duration, coming);
@@ -154,7 +158,7 @@ impl JitterBuffer {
             return Playout::Wait;
         }
         let Some(first) = self.buffer.first() else { return self.starve() };
-        let (seq, time) = (first.packet.seq, first.packet.time);
+        let (seq, time, duration) = (first.packet.seq, first.packet.time, first.contents.duration);
         // When it would be decoded and when it should: above zero it is due. What is queued does not count,
         // since a packet that comes after this tick comes too late, however much is queued.
         let due = self.arrivals.base().unwrap_or(0) + self.aim();
@@ -168,12 +172,14 @@ impl JitterBuffer {
         };
         let missing = seq.ahead_of(edge.seq).max(0) as u64;
         let gap = time.since(edge.time, self.config.clock_rate);
-        self.settle(&mut edge, missing, gap);
+        // Nothing says how long a missing packet was; it was like its neighbours.
+        let packet = edge.packet.max(duration);
+        self.settle(&mut edge, gap.saturating_sub(packet * missing.min(MAX_MISSING) as u32));
         let shortfall = micros(-overdue);
         let early = shortfall > TICK / 2;
         for missing in (1..=missing.min(MAX_MISSING)).rev() {
             let gap = time.since(edge.time, self.config.clock_rate);
-            let lost = gap.min(edge.packet * missing as u32);
+            let lost = gap.min(packet * missing as u32);
             if lost.is_zero() {
                 break;
             }
@@ -331,12 +337,12 @@ impl JitterBuffer {
     }
 
     /// Packets came again after none were left: what was made up since then was a pause as far as the
-    /// sender's clock went on without counting packets, else a stall.
-    fn settle(&mut self, edge: &mut Edge, missing: u64, gap: Duration) {
+    /// sender's clock went on without counting packets (`pause`), else a stall.
+    fn settle(&mut self, edge: &mut Edge, pause: Duration) {
         if edge.starved.is_zero() {
             return;
         }
-        let pause = gap.saturating_sub(edge.packet * missing.min(MAX_MISSING) as u32).min(edge.starved);
+        let pause = pause.min(edge.starved);
         let counted = edge.starved - edge.starved_silent;
         let stall = edge.starved - pause;
         self.stats.concealed = (self.stats.concealed + stall).saturating_sub(counted);

@@ -122,3 +122,30 @@ fn a_hold_delays_and_letting_go_hurries() {
     buffer.hold(Duration::ZERO);
     assert_eq!(buffer.target(), Duration::ZERO);
 }
+
+#[test]
+fn late_packets_longer_than_their_neighbours_are_late_and_no_new_beginning() {
+    // Two packets of 60 ms between packets of 20 ms come after they were given up.
+    let mut media = 0;
+    let packets: Vec<Arrival> = (0..200)
+        .map(|seq| {
+            let (start, long) = (media, seq == 100 || seq == 101);
+            media += if long { 60_000 } else { 20_000 };
+            Arrival { seq, media: start, at: start + if long { 300_000 } else { 20_000 }, repaired: false }
+        })
+        .collect();
+    let heard = Listener { until: 3_900_000, ..Listener::default() }.listen(&packets);
+    assert_eq!((heard.stats.late, heard.stats.strays, heard.stats.restarts), (2, 0, 0));
+    assert!(heard.played.len() > 185);
+}
+
+#[test]
+fn a_sender_that_counts_a_little_back_is_followed_too() {
+    let mut packets = clean(500);
+    for packet in &mut packets[250..] {
+        packet.seq -= 200;
+    }
+    let heard = Listener { until: 9_500_000, ..Listener::default() }.listen(&packets);
+    assert_eq!(heard.stats.restarts, 1);
+    assert!(heard.played.len() > 440, "{}", heard.played.len());
+}
