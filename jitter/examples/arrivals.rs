@@ -41,7 +41,7 @@ fn play(sent: &[Arrival]) -> String {
         return "nothing arrived".into();
     };
     let heard = Listener { from, until: last.media + 1_000_000, ..Listener::default() }.listen(&arrived);
-    let mut windows = opinions(&heard);
+    let mut windows = opinions(&heard, last.media);
     windows.sort_by(f64::total_cmp);
     format!(
         "{{\"m2e_mean_ms\":{:.1},\"m2e_p50\":{:.1},\"m2e_p95\":{:.1},\"m2e_p99\":{:.1},\"conceal_ratio\":{:.5},\
@@ -61,11 +61,12 @@ fn play(sent: &[Arrival]) -> String {
     )
 }
 
-/// The E-model's opinion of each 10 s.
-fn opinions(heard: &Heard) -> Vec<f64> {
+/// The E-model's opinion of each 10 s that end before `until`.
+fn opinions(heard: &Heard, until: i64) -> Vec<f64> {
     heard
         .ticks
         .chunks_exact(1000)
+        .filter(|window| window.iter().all(|tick| tick.now < until))
         .map(|window| {
             let delays: Vec<i64> = window.iter().filter_map(|tick| tick.delay).collect();
             let made_up = (window.len() - delays.len()) as f64 / window.len() as f64 * 100.0;

@@ -5,7 +5,7 @@
 //! count a thousandfold though they interrupt the talk once. Here every candidate target is *played*
 //! against what has just arrived, by the same rules as the real playout, and pays for what its listener
 //! would have suffered: each millisecond of delay for as long as it lasts, and each millisecond made up as
-//! much as that millisecond of delay for [`Costs::concealment`]. Old bills fade. The cheapest candidate is
+//! much as one more millisecond of delay for [`Costs::concealment`]. Old bills fade. The cheapest candidate is
 //! the target.
 //!
 //! Two things follow without a rule of their own. A single outlier never pays: holding for it would cost
@@ -31,8 +31,7 @@ pub struct Costs {
     /// (ITU-T G.107, Ie 5, Bpl 15) trades the first 1 % of loss for 230 ms of comfortable delay.
     pub concealment: Duration,
     /// Delay above the fastest path beyond this counts [`Costs::steep`] times, as talkers begin to
-    /// interrupt each other. Default 150 ms above the fastest path: G.107 bends
-    /// at 177 ms of the whole path.
+    /// interrupt each other. Default 150 ms: G.107 bends at 177 ms of the whole path.
     pub comfortable: Duration,
     /// How many times a millisecond beyond [`Costs::comfortable`] counts. Default 6, as in G.107
     /// (0.134 against 0.024).
@@ -93,7 +92,8 @@ const STEP: i64 = 10_000;
 /// How much of a packet of `duration` stretching takes out when it plays `excess` too late, all in µs.
 ///
 /// Small excesses go slowly: each stretch can be heard, and what made the buffer grow is likely to come
-/// again soon. Large ones are worse than any stretch, and go at twice the speed.
+/// again soon. Large ones are worse than any stretch: three quarters of each packet
+/// go, as far as pitch periods allow.
 pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
     let permille = if excess < 40_000 {
         50
