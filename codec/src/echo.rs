@@ -31,7 +31,7 @@ impl Default for FrontEndConfig {
     }
 }
 
-/// The signal chain between microphone and encoder.
+/// The signal chain between microphone and encoder. Echo canceller and noise suppressor delay by 8 ms each.
 #[derive(Debug)]
 pub struct FrontEnd {
     chain: AudioProcessing,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: codec never decides and never waits. It reads no clock, holds no queue, and knows nothing of
 //! packets, loss or time: `jitter` says what to play, `engine` says at which rate, and a call here turns
-//! exactly the samples it is given. After `new`, nothing here allocates but the output that the caller owns.
+//! exactly the samples it is given. After `new`, the speech path allocates nothing but the caller's output.
 //!
 //! Speech is 16 kHz mono throughout ([`SAMPLE_RATE`]); pictures are I420.
 //! Not here: RTP payload formats (`transport::payload`), when to stretch or conceal (`jitter`), which

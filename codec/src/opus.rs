@@ -77,6 +77,8 @@ impl Default for EncoderConfig {
 #[derive(Debug)]
 pub struct Encoder {
     raw: NonNull<sys::OpusEncoder>,
+    /// Room for the largest packet, so that the caller's needs no more than the packet itself.
+    room: Box<[u8]>,
 }
 
 // SAFETY: the state is plain memory that only this handle points to; libopus keeps no thread-local data.
@@ -92,7 +94,8 @@ impl Encoder {
         let application = sys::OPUS_APPLICATION_AUDIO; // VOIP but for its high-pass: see above
         // SAFETY: the arguments are valid and `code` outlives the call; the result is checked for null.
         let raw = unsafe { sys::opus_encoder_create(SAMPLE_RATE as i32, 1, application, &mut code) };
-        let mut encoder = Encoder { raw: NonNull::new(raw).ok_or(failed(code))? };
+        let raw = NonNull::new(raw).ok_or(failed(code))?;
+        let mut encoder = Encoder { raw, room: vec![0; LARGEST].into() };
         encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
@@ -156,19 +159,19 @@ impl Encoder {
         if pcm.is_empty() || pcm.len() > LONGEST || !pcm.len().is_multiple_of(8 * QUANTUM) {
             return Err(CodecError::ApiMisuse("an Opus packet holds 20 to 120 ms in steps of 20 ms"));
         }
-        out.resize(LARGEST, 0);
-        // SAFETY: the handle is valid, `pcm` holds as many samples as said, `out` has room for as much as said.
+        // SAFETY: the handle is valid, `pcm` holds as many samples as said, `room` as many bytes.
         let written = unsafe {
             sys::opus_encode(
                 self.raw.as_ptr(),
                 pcm.as_ptr(),
                 pcm.len() as c_int,
-                out.as_mut_ptr(),
-                out.len() as i32,
+                self.room.as_mut_ptr(),
+                self.room.len() as i32,
             )
         };
-        out.truncate(usize::try_from(written).unwrap_or(0));
-        if written < 0 { Err(failed(written)) } else { Ok(()) }
+        let packet = usize::try_from(written).map_err(|_| failed(written))?;
+        out.extend_from_slice(&self.room[..packet]);
+        Ok(())
     }
 
     fn set(&mut self, request: c_int, value: c_int) -> Result<(), CodecError> {

@@ -113,7 +113,8 @@ impl Stretcher {
         skip
     }
 
-    /// One period of overlap where the block has room for it, but never less than 5 ms unless the period is.
+    /// One period of overlap where the block has room for it, and what room there is elsewhere: `period` sees
+    /// to it that 5 ms are left.
     fn overlap_for(&self, period: usize, length: usize) -> usize {
         period.min(length - period)
     }
