@@ -9,6 +9,8 @@ pub fn pages() -> Vec<Page> {
     vec![
         page("/", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
         page("/call.js", "text/javascript; charset=utf-8", include_bytes!("../../web/call.js")),
+        page("/media.js", "text/javascript; charset=utf-8", include_bytes!("../../web/media.js")),
+        page("/page.js", "text/javascript; charset=utf-8", include_bytes!("../../web/page.js")),
         page("/signal.js", "text/javascript; charset=utf-8", include_bytes!("../../web/signal.js")),
         page("/style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
     ]
