@@ -146,6 +146,12 @@ impl Recorder {
         }
     }
 
+    /// Names a stream of the peer's, for transport-wide reports, whose packet ids carry none: libwebrtc
+    /// ignores a report about an SSRC that it does not send, and takes the path for dead.
+    pub fn on_stream(&mut self, ssrc: Ssrc) {
+        self.media = ssrc;
+    }
+
     /// A packet arrived, media or retransmission; `size` is its size on the wire, headers included. An id of
     /// the other format is ignored.
     pub fn on_packet(&mut self, now: Timestamp, id: PacketId, size: DataSize) {
