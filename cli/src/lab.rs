@@ -9,8 +9,4 @@ mod outcome;
 mod page;
 mod run;
 
-pub use ear::{Ear, Sample};
-pub use network::Network;
-pub use outcome::{Direction, Video};
-pub use page::{charts, command, facts};
 pub use run::call;

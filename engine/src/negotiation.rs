@@ -21,7 +21,6 @@ pub(crate) fn local(config: &Config, session: LocalDescription, random: [u32; 3]
         candidates: config.local.clone(),
         end_of_candidates: true,
         cname: format!("{:08x}", random[1]),
-        in_sync: true,
         // Room above for all our streams.
         first_ssrc: random[2] & 0x7fff_ffff,
     }

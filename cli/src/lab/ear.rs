@@ -79,6 +79,10 @@ struct Eye {
 impl Ear {
     /// What was said in the last 10 ms, and what was heard.
     pub fn hear(&mut self, said: &[i16], heard: &[i16], played: Option<Played>) {
+        if self.received.is_empty() {
+            // What is pulled now plays during the step to come; what is pushed now was said in the last.
+            self.received.resize(said.len(), 0);
+        }
         self.sent.extend_from_slice(said);
         self.received.extend_from_slice(heard);
         let Some(played) = played else { return };
@@ -175,7 +179,8 @@ impl Ear {
         let concealed = share(Origin::Plc);
         let lag = (m2e.p50.unwrap_or(0.0) / 1000.0 * f64::from(SAMPLE_RATE)) as usize;
         let from = spoke.map_or(self.sent.len(), |spoke| samples(spoke.since(Timestamp::ZERO))).min(self.sent.len());
-        let gap = score::longest_gap(&self.sent[from..], &self.received[from..], SAMPLE_RATE, lag);
+        let heard = &self.received[from..self.sent.len()];
+        let gap = score::longest_gap(&self.sent[from..], heard, SAMPLE_RATE, lag);
         Direction {
             m2e_ms: m2e,
             concealed_ratio: concealed,

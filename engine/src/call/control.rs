@@ -14,6 +14,10 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// With video, lips depend on them.
 const REPORT_INTERVAL_VIDEO: Duration = Duration::from_secs(1);
 
+/// Speech may be asked for twice in a row, and is then sent twice: a resend is as likely to be lost as the
+/// packet was, and waiting another round trip would cost the listener all that delay all the time.
+const SPEECH_RESEND_PAUSE: Duration = Duration::from_millis(8);
+
 /// What control traffic remembers.
 #[derive(Debug, Default)]
 pub(super) struct Control {
@@ -79,12 +83,10 @@ impl Call {
     }
 
     fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
-        let rtt = self.control.rtt;
-        let audio = self.speaker.as_mut().map(|speaker| &mut speaker.stream);
-        let video = self.camera.as_mut().map(|camera| &mut camera.stream);
-        let Some(stream) = [audio, video].into_iter().flatten().find(|it| it.config().ssrc == media) else {
-            return;
-        };
+        let audio = self.speaker.as_mut().map(|speaker| (&mut speaker.stream, Some(SPEECH_RESEND_PAUSE * 2)));
+        let video = self.camera.as_mut().map(|camera| (&mut camera.stream, self.control.rtt));
+        let mut streams = [audio, video].into_iter().flatten();
+        let Some((stream, rtt)) = streams.find(|(stream, _)| stream.config().ssrc == media) else { return };
         for &seq in seqs {
             if let Some(again) = stream.resend(now, seq, rtt) {
                 self.resent += 1;

@@ -204,10 +204,14 @@ impl Call {
         let line = &self.slots[index].line;
         let Some(receive) = &line.receive else { return Ok(()) };
         let Some(&(payload_type, rtx_payload_type)) = receive.payload_types.first() else { return Ok(()) };
-        let nack = (line.nack && rtx_payload_type.is_some()).then(|| NackConfig {
-            // Pictures wait longer for their repair than speech does.
-            useful: Duration::from_millis(if line.kind == Kind::Audio { 500 } else { 1_000 }),
-            ..NackConfig::default()
+        let nack = (line.nack && rtx_payload_type.is_some()).then(|| match line.kind {
+            Kind::Audio => NackConfig {
+                useful: Duration::from_millis(500),
+                echo: Some(Duration::from_millis(10)),
+                tail: true,
+                ..NackConfig::default()
+            },
+            Kind::Video => NackConfig::default(),
         });
         let clock_rate = receive.clock_rate;
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });

@@ -142,8 +142,8 @@ impl AudioReceiver {
                 } else {
                     match stretch {
                         Stretch::None => {}
-                        Stretch::Faster(_) => _ = self.stretcher.stretch(&mut self.scratch, Change::Faster),
-                        Stretch::Slower(_) => _ = self.stretcher.stretch(&mut self.scratch, Change::Slower),
+                        Stretch::Faster(budget) => self.stretch(Change::Faster, budget),
+                        Stretch::Slower(budget) => self.stretch(Change::Slower, budget),
                     }
                     (if packet.repaired { Origin::Rtx } else { Origin::Decoded }, Some(packet.time))
                 }
@@ -183,6 +183,18 @@ impl AudioReceiver {
         };
         self.pcm.extend_from_slice(&self.scratch);
         self.spans.push_back(Span { samples: self.scratch.len(), origin, time });
+    }
+
+    /// Changes the length of what was just decoded by up to `budget`, one pitch period at a time.
+    fn stretch(&mut self, change: Change, budget: Duration) {
+        let mut left = samples(budget) as isize;
+        while left > 0 {
+            let changed = self.stretcher.stretch(&mut self.scratch, change).abs();
+            if changed == 0 {
+                return;
+            }
+            left -= changed;
+        }
     }
 
     /// Plays 10 ms from the queue.

@@ -1,0 +1,115 @@
+//! A server of ours in a process of its own, and a room's signalling as any client would speak it.
+
+use super::wait_for;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use undertone_io::ws::{self, Client};
+use undertone_io::{Signal, mailbox};
+use undertone_signaling::message::{self, Body, Description, DescriptionKind, Join, Leave, Participant, Slot};
+
+/// `undertone serve`, open to everybody. Killed when dropped.
+pub struct Server {
+    child: Child,
+    http: String,
+}
+
+impl Server {
+    /// Starts one on ports that the system chooses, and waits until it listens.
+    pub fn start() -> Server {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_undertone"))
+            .args(["serve", "--http", "127.0.0.1:0", "--media", "127.0.0.1:0", "--json"])
+            .env_remove("UNDERTONE_KEY")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
+        let said: serde_json::Value = serde_json::from_str(&line).expect("it says so in JSON");
+        let http = said["http"].as_str().expect("it names its HTTP address").to_owned();
+        Server { child, http }
+    }
+
+    /// Where signalling is.
+    pub fn websocket(&self) -> String {
+        format!("ws://{}/ws", self.http)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One participant's conversation with the server.
+pub struct Channel {
+    client: Client,
+    inbox: mailbox::Inbox,
+    /// Our number in the room.
+    pub me: u32,
+    /// Who is there, as said last.
+    pub roster: Vec<Participant>,
+    /// Who is in which of our lines, as said last.
+    pub slots: Vec<Slot>,
+    answer: Option<String>,
+}
+
+impl Channel {
+    /// Enters a room.
+    pub fn join(server: &Server, room: &str, name: &str) -> Channel {
+        let (mailbox, inbox) = mailbox::mailbox().expect("a mailbox");
+        let client = ws::connect(&server.websocket(), &ws::Options::default(), mailbox).expect("the WebSocket opens");
+        let mut channel =
+            Channel { client, inbox, me: 0, roster: Vec::new(), slots: Vec::new(), answer: None };
+        channel.say(Join { token: String::new(), room: room.into(), name: name.into(), version: message::VERSION });
+        wait_for("the room to let us in", || {
+            channel.listen();
+            (channel.me != 0).then_some(())
+        });
+        channel
+    }
+
+    /// Sends an offer, and waits for its answer.
+    pub fn negotiate(&mut self, offer: String) -> String {
+        self.say(Description { kind: DescriptionKind::Offer.into(), sdp: offer });
+        wait_for("the answer", || {
+            self.listen();
+            self.answer.take()
+        })
+    }
+
+    /// Reads what the server has said since.
+    pub fn listen(&mut self) {
+        while let Some(signal) = self.inbox.try_recv() {
+            let Signal::Message { message, .. } = signal else {
+                panic!("the server closed the channel: {:?}", self.client.end_reason());
+            };
+            match message::decode(&message).expect("a message that can be read") {
+                Body::Joined(joined) => (self.me, self.roster) = (joined.participant, joined.participants),
+                Body::Roster(roster) => self.roster = roster.participants,
+                Body::Slots(slots) => self.slots = slots.slots,
+                Body::Description(description) => self.answer = Some(description.sdp),
+                Body::Error(error) => panic!("the server refused: {} ({})", error.message, error.hint),
+                _ => {}
+            }
+        }
+    }
+
+    /// Who is on a line of ours, as the server says.
+    pub fn participant_on(&mut self, mid: &str) -> Option<u32> {
+        self.listen();
+        self.slots.iter().find(|slot| slot.mid == mid).map(|slot| slot.participant)
+    }
+
+    /// Leaves the room.
+    pub fn leave(mut self) {
+        self.say(Leave {});
+    }
+
+    fn say(&mut self, body: impl Into<Body>) {
+        let sent = self.client.send(Signal::Message { channel: 0, message: message::encode(body) });
+        assert!(sent, "the signalling channel has ended: {:?}", self.client.end_reason());
+    }
+}
