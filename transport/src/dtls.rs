@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use undertone_media::Timestamp;
 
 /// The library pads a ClientHello to its MTU, and at 24 kbit/s each 100 bytes take 33 ms. What a client sends
-/// later is fragmented to this size too.
-const CLIENT_MTU: usize = 256;
+/// later, 520 bytes of certificate and proof, is fragmented to this size too: two halves.
+const CLIENT_MTU: usize = 268;
 /// A server's flight travels in as few datagrams as can be, since each may be lost.
 const SERVER_MTU: usize = 1200;
 /// The library's own timeout, on the clock that stands still. Doubled 30 times it stays within 13 days.
@@ -32,10 +32,14 @@ const VIRTUAL_RTO: Duration = Duration::from_millis(1);
 const MAX_RETRIES: usize = 30;
 /// A library deadline this far away is no deadline.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// When to repeat a flight on a path of unknown round trip.
-const BLIND_RTO: Duration = Duration::from_millis(250);
-const MIN_RTO: Duration = Duration::from_millis(60);
-const MAX_RTO: Duration = Duration::from_secs(1);
+/// When a client repeats a flight on a path of unknown round trip.
+const BLIND_RTO: Duration = Duration::from_millis(300);
+const MIN_RTO: Duration = Duration::from_millis(100);
+const MAX_RTO: Duration = Duration::from_secs(3);
+/// A timeout that lies below this does not grow beyond it.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// When a server repeats its flight unasked. It seldom has to: the client asks by repeating its own.
+const SERVER_RTO: Duration = Duration::from_secs(1);
 /// Datagrams that overtook the ServerHello, kept until it comes.
 const MAX_HELD: usize = 8;
 
@@ -73,10 +77,13 @@ pub struct Endpoint {
     rtt: Option<Duration>,
     /// How often the present flight was repeated.
     repeats: u32,
+    /// A gap after the newest datagram was acknowledged.
+    acknowledged: bool,
     last_activity: Timestamp,
     peer: Fingerprint,
     verified: bool,
     connected: bool,
+    client: bool,
     /// We are a client, and do not know the version yet.
     unanswered: bool,
     held: Vec<Vec<u8>>,
@@ -89,6 +96,8 @@ pub struct Endpoint {
 struct Due {
     at: Timestamp,
     library: Instant,
+    /// It is the library's timer for acknowledgements, not for a flight.
+    acknowledges: bool,
 }
 
 impl Endpoint {
@@ -103,10 +112,8 @@ impl Endpoint {
         anchor: Instant,
     ) -> Result<Endpoint, TransportError> {
         let config = config(crypto, active)?;
-        let certificate = DtlsCertificate {
-            certificate: certificate.der.clone(),
-            private_key: certificate.key.clone(),
-        };
+        let certificate =
+            DtlsCertificate { certificate: certificate.der.clone(), private_key: certificate.key.clone() };
         // The library panics on a key that it cannot load.
         if config.crypto_provider().key_provider.load_private_key(&certificate.private_key).is_err() {
             let why = "its key is no P-256 or P-384 key in PKCS #8";
@@ -118,10 +125,12 @@ impl Endpoint {
             due: None,
             rtt: None,
             repeats: 0,
+            acknowledged: false,
             last_activity: now,
             peer,
             verified: false,
             connected: false,
+            client: active,
             unanswered: active,
             held: Vec::new(),
             events: VecDeque::new(),
@@ -147,6 +156,7 @@ impl Endpoint {
         }
         self.last_activity = now;
         self.repeats = 0;
+        self.acknowledged = false;
         self.step(now, |dtls, _| dtls.handle_packet(bytes))?;
         for held in std::mem::take(&mut self.held) {
             self.step(now, |dtls, _| dtls.handle_packet(&held))?;
@@ -160,6 +170,17 @@ impl Endpoint {
         self.repeats += 1;
         self.clock = self.clock.max(due.library);
         self.step(now, |dtls, clock| dtls.handle_timeout(clock))
+    }
+
+    /// Repeats the present flight now: what was sent went astray.
+    pub fn repeat(&mut self, now: Timestamp) -> Result<(), TransportError> {
+        match self.due.filter(|due| !due.acknowledges) {
+            Some(due) => {
+                self.clock = self.clock.max(due.library);
+                self.step(now, |dtls, clock| dtls.handle_timeout(clock))
+            }
+            None => Ok(()),
+        }
     }
 
     /// When to call [`Endpoint::tick`].
@@ -179,7 +200,11 @@ impl Endpoint {
 
     /// The path's round trip was measured.
     pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = Some(rtt);
+        let first = self.rtt.replace(rtt).is_none();
+        let delay = self.rto();
+        if let Some(due) = self.due.as_mut().filter(|due| first && !due.acknowledges) {
+            due.at = self.last_activity + delay;
+        }
     }
 
     /// Tells the peer that we leave.
@@ -231,41 +256,44 @@ impl Endpoint {
                     self.events.push_back(Event::Connected { profile, material: material.to_vec() });
                 }
                 Output::CloseNotify => self.events.push_back(Event::Closed),
-                Output::Timeout(library) => return self.schedule(now, library),
+                // There is a gap in the peer's flight: the library acknowledges the rest (RFC 9147 §7.1). It
+                // would do so again and again, so let it once for each datagram.
+                Output::Timeout(library) if library <= self.clock && !self.acknowledged => {
+                    self.acknowledged = true;
+                    self.dtls.handle_timeout(self.clock).map_err(failed)?;
+                }
+                Output::Timeout(library) => {
+                    self.schedule(library);
+                    return Ok(());
+                }
                 _ => {}
             }
         }
     }
 
     /// Chooses our time for the library's next deadline.
-    fn schedule(&mut self, now: Timestamp, library: Instant) -> Result<(), TransportError> {
+    fn schedule(&mut self, library: Instant) {
         let ahead = library.saturating_duration_since(self.clock);
-        if ahead.is_zero() {
-            // A gap in the peer's flight: the library acknowledges the rest at once (RFC 9147 §7.1).
-            self.dtls.handle_timeout(self.clock).map_err(failed)?;
-            if let Output::Packet(bytes) = self.dtls.poll_output(&mut self.buffer) {
-                self.events.push_back(Event::Transmit(bytes.to_vec()));
-                return self.drain(now);
-            }
-        }
-        let delay = match ahead {
-            _ if ahead > FAR => {
-                self.due = None;
-                return Ok(());
-            }
-            // Part of a flight came: the library would acknowledge it, should the rest not follow.
-            _ if ahead < VIRTUAL_RTO / 2 => self.rto() / 4,
-            _ => self.rto(),
-        };
-        self.due = Some(Due { at: self.last_activity + delay, library });
-        Ok(())
+        // Part of a flight came, and the library would soon acknowledge it, should the rest not follow. Its
+        // flight timer is never that near.
+        let acknowledges = ahead < VIRTUAL_RTO / 2;
+        let delay = if acknowledges { self.rto() / 4 } else { self.rto() };
+        let library = library.max(self.clock + VIRTUAL_RTO / 4);
+        self.due = (ahead < FAR).then_some(Due { at: self.last_activity + delay, library, acknowledges });
     }
 
-    /// Grows gently: on a path that loses a third, doubling would take seconds to get through.
+    /// A small check measured the round trip, but a ClientHello is answered with 700 bytes, which on a slow link
+    /// take a few times as long; and to repeat those would delay the first media. Grows gently: on a path that
+    /// loses a third, doubling would take seconds to get through.
     fn rto(&self) -> Duration {
-        let base = self.rtt.map_or(BLIND_RTO, |rtt| (rtt + rtt / 2 + Duration::from_millis(40)).max(MIN_RTO));
-        let grown = (0..self.repeats).fold(base, |rto, _| (rto + rto / 4).min(MAX_RTO));
-        grown.min(MAX_RTO)
+        let base = match self.rtt {
+            _ if !self.client => SERVER_RTO,
+            None => BLIND_RTO,
+            Some(rtt) if self.connected => rtt * 2 + Duration::from_millis(40),
+            Some(rtt) => rtt * 3,
+        };
+        let base = base.clamp(MIN_RTO, MAX_RTO);
+        (0..self.repeats.min(16)).fold(base, |rto, _| rto + rto / 4).min(base.max(PATIENCE))
     }
 }
 
@@ -298,7 +326,8 @@ fn config(crypto: Crypto, active: bool) -> Result<Arc<Config>, TransportError> {
         Crypto::System => builder,
         Crypto::Seeded(seed) => seeded::seed(builder, seed),
     };
-    let config = builder.build().map_err(|error| TransportError::ApiMisuse(ApiMisuse::Crypto(error.to_string())))?;
+    let config =
+        builder.build().map_err(|error| TransportError::ApiMisuse(ApiMisuse::Crypto(error.to_string())))?;
     let config = Arc::new(config);
     if crypto == Crypto::System {
         return Ok(shared.get_or_init(|| config).clone());

@@ -52,10 +52,16 @@ impl fmt::Display for TransportError {
             TransportError::PeerMisbehaved(PeerMisbehaved::NoSrtpProfile) => {
                 write!(f, "the peer has no SRTP profile in common with us")
             }
-            TransportError::NoPath => write!(f, "no packet reached the peer and came back: check firewalls and UDP"),
-            TransportError::ConsentExpired => write!(f, "the peer fell silent: its network or process is gone"),
+            TransportError::NoPath => {
+                write!(f, "no packet reached the peer and came back: check firewalls and UDP")
+            }
+            TransportError::ConsentExpired => {
+                write!(f, "the peer fell silent: its network or process is gone")
+            }
             TransportError::PeerClosed => write!(f, "the peer left"),
-            TransportError::ApiMisuse(ApiMisuse::BadCertificate(why)) => write!(f, "unusable certificate: {why}"),
+            TransportError::ApiMisuse(ApiMisuse::BadCertificate(why)) => {
+                write!(f, "unusable certificate: {why}")
+            }
             TransportError::ApiMisuse(ApiMisuse::Crypto(why)) => write!(f, "unusable crypto set-up: {why}"),
         }
     }

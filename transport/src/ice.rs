@@ -158,7 +158,13 @@ impl Agent {
     }
 
     /// Begins checking. A peer that is lite leaves control to us.
-    pub fn start(&mut self, now: Timestamp, remote: &Credentials, candidates: &[SocketAddr], peer_is_lite: bool) {
+    pub fn start(
+        &mut self,
+        now: Timestamp,
+        remote: &Credentials,
+        candidates: &[SocketAddr],
+        peer_is_lite: bool,
+    ) {
         if peer_is_lite && self.role == Role::Controlled {
             self.role = Role::Controlling;
         }
@@ -169,14 +175,20 @@ impl Agent {
             username: format!("{}:{}", remote.ufrag, self.local.ufrag),
             key: stun::key(&remote.pwd),
         });
-        candidates.iter().for_each(|&candidate| self.pair_up(candidate));
+        if self.role != Role::Lite {
+            candidates.iter().for_each(|&candidate| self.pair_up(candidate));
+        }
         // Checks that came before the answer did made pairs already.
         self.pairs.iter_mut().for_each(|pair| pair.check_at(now));
         self.tick(now);
     }
 
-    /// Adds an address of the peer that was learnt later, and checks it at once.
+    /// Adds an address of the peer that was learnt later, and checks it at once. A lite agent needs none: it
+    /// waits for checks.
     pub fn add_remote(&mut self, now: Timestamp, candidate: SocketAddr) {
+        if self.role == Role::Lite {
+            return;
+        }
         let known = self.pairs.len();
         self.pair_up(candidate);
         if self.remote.is_some() {
@@ -247,7 +259,9 @@ impl Agent {
         }
         let role = self.role;
         let has_remote = self.remote.is_some();
-        let Some(pair) = self.pairs.iter_mut().find(|pair| pair.path == path) else { return Verdict::Accepted };
+        let Some(pair) = self.pairs.iter_mut().find(|pair| pair.path == path) else {
+            return Verdict::Accepted;
+        };
         pair.vouched = Some(now);
         match role {
             // The newest nomination wins: it is where the peer is now. Without any, the newest check does.
@@ -464,12 +478,20 @@ impl Agent {
             username: &remote.username,
             // Of the peer-reflexive candidate that this check may reveal (RFC 8445 §7.1.1).
             priority: 110 << 24 | (65_535 - index as u32) << 8 | 255,
-            part: if controlling { Part::Controlling(self.tie_breaker) } else { Part::Controlled(self.tie_breaker) },
+            part: if controlling {
+                Part::Controlling(self.tie_breaker)
+            } else {
+                Part::Controlled(self.tie_breaker)
+            },
             use_candidate: nominating,
         };
         let bytes = check.write(&remote.key);
         let path = pair.path;
-        pair.sent(Request { transaction, sent: now, nominating, controlling }, is_selected, self.selected.is_some());
+        pair.sent(
+            Request { transaction, sent: now, nominating, controlling },
+            is_selected,
+            self.selected.is_some(),
+        );
         self.send(path, bytes);
     }
 
@@ -516,9 +538,21 @@ impl Agent {
         self.selected.or(self.latest_vouched).or_else(checked)
     }
 
-    /// True if an authentic check came from this address, or went there and back.
+    /// True if signalling named this address as the peer's, or an authentic check came from it.
     pub fn vouches_for(&self, remote: SocketAddr) -> bool {
-        self.pairs.iter().any(|pair| pair.path.remote == remote && (pair.vouched.is_some() || pair.valid))
+        self.pairs.iter().any(|pair| pair.path.remote == remote)
+    }
+
+    /// A handshake went there and back, which proves no less than a check does. On a lossy path it may be
+    /// done before any check is answered.
+    pub fn proved(&mut self, now: Timestamp, path: Path) {
+        let Some(pair) = self.pairs.iter_mut().find(|pair| pair.path == path) else { return };
+        pair.valid = true;
+        let nominated = pair.nominated;
+        if self.selected.is_none() && (self.role == Role::Controlling || nominated) {
+            self.select(now, path);
+            self.check_now(now);
+        }
     }
 
     /// When the peer last proved that it wants our packets (RFC 7675).

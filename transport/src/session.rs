@@ -196,6 +196,8 @@ pub struct Session {
     dtls: Option<dtls::Endpoint>,
     /// Where DTLS last came from.
     dtls_path: Option<ice::Path>,
+    /// Where it last went.
+    dtls_sent: Option<ice::Path>,
     /// A DTLS datagram that overtook the check which will vouch for its sender.
     early: Option<(SocketAddr, SocketAddr, Vec<u8>)>,
     keys: Option<Keys>,
@@ -219,6 +221,7 @@ impl Session {
             started: None,
             dtls: None,
             dtls_path: None,
+            dtls_sent: None,
             early: None,
             keys: None,
             unconfirmed: None,
@@ -352,7 +355,10 @@ impl Session {
     /// A datagram that overtook its sender's check gets its turn.
     fn take_early(&mut self, now: Timestamp) {
         let vouched = |(from, ..): &mut (SocketAddr, SocketAddr, Vec<u8>)| self.agent.vouches_for(*from);
-        if self.started.is_some() && !self.over && let Some((from, to, mut bytes)) = self.early.take_if(vouched) {
+        if self.started.is_some()
+            && !self.over
+            && let Some((from, to, mut bytes)) = self.early.take_if(vouched)
+        {
             self.stats.unexpected = self.stats.unexpected.saturating_sub(1);
             self.receive_dtls(now, from, to, &mut bytes);
         }
@@ -405,7 +411,8 @@ impl Session {
 
     /// Media came: from where we send to, or is the peer somewhere else now?
     fn consider_move(&mut self, from: SocketAddr, to: SocketAddr, size: usize, newest: bool) {
-        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|unconfirmed| unconfirmed.remote == from) {
+        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|unconfirmed| unconfirmed.remote == from)
+        {
             unconfirmed.received += size;
         }
         if !newest || self.remote_addr == Some(from) {
@@ -483,7 +490,24 @@ impl Session {
         if let (Some(dtls), Some(rtt)) = (&mut self.dtls, self.stats.rtt) {
             dtls.set_rtt(rtt);
         }
+        if let Some(dtls) = &mut self.dtls
+            && self.dtls_path.is_none()
+            && self.dtls_sent != self.agent.early()
+        {
+            // The ClientHello went along a pair that another one has outrun.
+            let result = dtls.repeat(now);
+            self.flush_dtls(now);
+            if let Err(error) = result {
+                return self.fail(error);
+            }
+        }
         self.note_path();
+    }
+
+    /// Where the peer is reached. Keys may be there a little before the nomination: then media goes where the
+    /// handshake did.
+    fn path(&self) -> Option<ice::Path> {
+        self.agent.selected().or(self.dtls_path.filter(|_| self.keys.is_some()))
     }
 
     fn begin_dtls(&mut self, now: Timestamp, peer: dtls::Fingerprint, active: bool) -> bool {
@@ -518,6 +542,7 @@ impl Session {
     fn flush_dtls(&mut self, now: Timestamp) {
         let path = self.agent.selected().or(self.dtls_path).or_else(|| self.agent.early());
         while let Some(event) = self.dtls.as_mut().and_then(dtls::Endpoint::poll) {
+            self.dtls_sent = path;
             match event {
                 dtls::Event::Transmit(bytes) => {
                     if let Some(ice::Path { local, remote }) = path {
@@ -532,8 +557,8 @@ impl Session {
                     self.keys = Some(Keys { sealer, opener });
                     self.early = None;
                     self.outbox.push_back(Output::Connected { profile });
-                    if let Some(ice::Path { remote, .. }) = path {
-                        self.agent.heard(now, remote);
+                    if let Some(path) = self.dtls_path {
+                        self.agent.proved(now, path);
                     }
                 }
                 dtls::Event::Closed => return self.fail(TransportError::PeerClosed),
@@ -542,8 +567,10 @@ impl Session {
     }
 
     fn note_path(&mut self) {
-        let remote = self.agent.selected().map(|path| path.remote);
-        if remote != self.remote_addr && let Some(remote) = remote {
+        let remote = self.path().map(|path| path.remote);
+        if remote != self.remote_addr
+            && let Some(remote) = remote
+        {
             self.remote_addr = Some(remote);
             self.outbox.push_back(Output::PathChanged(remote));
         }
@@ -568,10 +595,10 @@ impl Session {
     }
 
     fn transmit(&mut self, bytes: Vec<u8>) -> bool {
-        // Keys may be there a little before the nomination: then media goes where the handshake did.
-        let path = self.agent.selected().or(self.dtls_path).filter(|_| !self.over);
-        let Some(ice::Path { local, remote }) = path else { return false };
-        if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|unconfirmed| unconfirmed.remote == remote) {
+        let Some(ice::Path { local, remote }) = self.path() else { return false };
+        if let Some(unconfirmed) =
+            self.unconfirmed.as_mut().filter(|unconfirmed| unconfirmed.remote == remote)
+        {
             if unconfirmed.sent + bytes.len() > AMPLIFICATION * unconfirmed.received {
                 return false;
             }

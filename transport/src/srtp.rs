@@ -180,8 +180,7 @@ impl Opener {
         if !window.is_fresh(index) {
             return Err(Refused::Replayed);
         }
-        let len =
-            self.rtp.open_rtp(header.len, header.ssrc, index, packet).ok_or(Refused::Unauthentic)?;
+        let len = self.rtp.open_rtp(header.len, header.ssrc, index, packet).ok_or(Refused::Unauthentic)?;
         // Only what is authentic may move the window (RFC 3711 §3.3).
         let newest = window.mark(index);
         Ok(Opened { len, newest })

@@ -139,7 +139,9 @@ impl<'a> Message<'a> {
             USERNAME => self.username = Some(str::from_utf8(value).ok()?),
             PRIORITY => self.priority = Some(u32::from_be_bytes(value.try_into().ok()?)),
             USE_CANDIDATE => self.use_candidate = true,
-            ICE_CONTROLLING => self.part = Some(Part::Controlling(u64::from_be_bytes(value.try_into().ok()?))),
+            ICE_CONTROLLING => {
+                self.part = Some(Part::Controlling(u64::from_be_bytes(value.try_into().ok()?)))
+            }
             ICE_CONTROLLED => self.part = Some(Part::Controlled(u64::from_be_bytes(value.try_into().ok()?))),
             XOR_MAPPED_ADDRESS => self.mapped = Some(read_address(value, self.transaction)?),
             ERROR_CODE => {
@@ -267,7 +269,8 @@ fn integrity(covered: &[u8], key: &hmac::Key) -> [u8; 20] {
 /// CRC-32 over what precedes the attribute, as if the message ended with it (RFC 8489 §14.7).
 fn fingerprint(covered: &[u8]) -> [u8; 4] {
     let length = (covered.len() + FINGERPRINT_BYTES - HEADER) as u16;
-    let bytes = covered[..2].iter().chain(&length.to_be_bytes()).chain(&covered[4..]).copied().collect::<Vec<_>>();
+    let bytes =
+        covered[..2].iter().chain(&length.to_be_bytes()).chain(&covered[4..]).copied().collect::<Vec<_>>();
     (crc32(&bytes) ^ FINGERPRINT_MASK).to_be_bytes()
 }
 
@@ -315,7 +318,8 @@ fn write_address(address: SocketAddr, transaction: Transaction) -> Vec<u8> {
 fn read_address(value: &[u8], transaction: Transaction) -> Option<SocketAddr> {
     let (&[_, family, p0, p1], octets) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([p0, p1]) ^ (MAGIC >> 16) as u16;
-    let plain: Vec<u8> = octets.iter().zip(address_mask(transaction)).map(|(octet, mask)| octet ^ mask).collect();
+    let plain: Vec<u8> =
+        octets.iter().zip(address_mask(transaction)).map(|(octet, mask)| octet ^ mask).collect();
     let ip = match family {
         1 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(plain).ok()?)),
         2 => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(plain).ok()?)),
@@ -368,7 +372,8 @@ mod tests {
     fn what_is_written_can_be_read() {
         let (transaction, key) = (Transaction([7; 12]), key(PASSWORD));
         let part = Part::Controlling(42);
-        let check = Check { transaction, username: "them:us", priority: 9, part, use_candidate: true }.write(&key);
+        let check =
+            Check { transaction, username: "them:us", priority: 9, part, use_candidate: true }.write(&key);
         let message = Message::parse(&check).unwrap();
         assert_eq!((message.username, message.priority), (Some("them:us"), Some(9)));
         assert_eq!((message.part, message.use_candidate), (Some(part), true));

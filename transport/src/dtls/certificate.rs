@@ -158,7 +158,7 @@ const PRIME256V1: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const COMMON_NAME: &[u8] = &[0x06, 3, 0x55, 4, 3];
 
 fn name() -> Vec<u8> {
-    sequence(&[&tagged(SET, &[&sequence(&[COMMON_NAME, &tagged(UTF8_STRING, &[b"undertone"])])])])
+    sequence(&[&tagged(SET, &[&sequence(&[COMMON_NAME, &tagged(UTF8_STRING, &[b"u"])])])])
 }
 
 fn sequence(parts: &[&[u8]]) -> Vec<u8> {
@@ -184,8 +184,11 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_certificate_and_another_seed_another() {
-        let (one, same, other) =
-            (Certificate::from_seed([1; 32]), Certificate::from_seed([1; 32]), Certificate::from_seed([2; 32]));
+        let (one, same, other) = (
+            Certificate::from_seed([1; 32]),
+            Certificate::from_seed([1; 32]),
+            Certificate::from_seed([2; 32]),
+        );
         assert_eq!(one.der, same.der);
         assert_eq!(one.key, same.key);
         assert_ne!(one.der, other.der);
@@ -200,7 +203,9 @@ mod tests {
         assert_eq!(text.len(), 95);
         assert_eq!(text.parse(), Ok(fingerprint));
         assert_eq!(text.to_lowercase().parse(), Ok(fingerprint));
-        for bad in ["", "AB", &text[1..], &format!("{text}:00"), &text.replace(':', ";"), &text.replace(":", ":+")] {
+        for bad in
+            ["", "AB", &text[1..], &format!("{text}:00"), &text.replace(':', ";"), &text.replace(":", ":+")]
+        {
             assert_eq!(bad.parse::<Fingerprint>(), Err(BadFingerprint), "{bad}");
         }
     }

@@ -67,7 +67,8 @@ impl Pair {
             self.open.pop_front();
         }
         self.open.push_back(request);
-        let interval = (0..self.repeats.min(16)).fold(FIRST_REPEAT, |span, _| (span + span / 2).min(RAREST_REPEAT));
+        let interval =
+            (0..self.repeats.min(16)).fold(FIRST_REPEAT, |span, _| (span + span / 2).min(RAREST_REPEAT));
         self.repeats += 1;
         let give_up = any_selected && !is_selected && self.repeats >= MAX_REPEATS;
         self.next_check = (!give_up).then(|| request.sent + interval);

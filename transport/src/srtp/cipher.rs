@@ -202,7 +202,13 @@ fn rtcp_aad(clear: &[u8], trailer: [u8; 4]) -> Option<[u8; 12]> {
 }
 
 /// RFC 3711 §4.1.1: counter mode from (salt ⊕ SSRC·2^64 ⊕ index·2^16).
-fn apply_keystream(key: &EncryptingKey, salt: &[u8; 14], ssrc: u32, index: u64, bytes: &mut [u8]) -> Option<()> {
+fn apply_keystream(
+    key: &EncryptingKey,
+    salt: &[u8; 14],
+    ssrc: u32,
+    index: u64,
+    bytes: &mut [u8],
+) -> Option<()> {
     let salt = salt.iter().fold(0u128, |sum, &byte| (sum << 8) | u128::from(byte)) << 16;
     let iv = salt ^ (u128::from(ssrc) << 64) ^ (u128::from(index) << 16);
     counter(key, iv, bytes)

@@ -84,6 +84,9 @@ pub struct Wire {
     pub ends: [End; 2],
     pub delay: Duration,
     pub loss_percent: u32,
+    /// Of each direction, counting IP and UDP headers; 0: no limit.
+    pub kbps: u64,
+    busy_until: [Timestamp; 2],
     pub log: Vec<Sent>,
     flying: BTreeMap<(Timestamp, u64), (SocketAddr, Transmit)>,
     count: u64,
@@ -98,6 +101,8 @@ impl Wire {
             ends: [client, server],
             delay,
             loss_percent,
+            kbps: 0,
+            busy_until: [Timestamp::ZERO; 2],
             log: Vec::new(),
             flying: BTreeMap::new(),
             count: 0,
@@ -129,14 +134,18 @@ impl Wire {
 
     /// Takes what the ends have to send and say.
     pub fn drain(&mut self) {
-        for end in &mut self.ends {
+        for (end, busy_until) in self.ends.iter_mut().zip(&mut self.busy_until) {
             while let Some(output) = end.session.poll() {
                 match output {
                     Output::Transmit(transmit) => {
                         self.count += 1;
                         let lost = self.rng.next_u32() % 100 < self.loss_percent;
                         if !lost {
-                            let key = (self.now + self.delay, self.count);
+                            let bits = (transmit.bytes.len() as u64 + 28) * 8;
+                            let on_wire =
+                                Duration::from_micros((bits * 1000).checked_div(self.kbps).unwrap_or(0));
+                            *busy_until = self.now.max(*busy_until) + on_wire;
+                            let key = (*busy_until + self.delay, self.count);
                             self.flying.insert(key, (end.addr, transmit.clone()));
                         }
                         self.log.push(Sent { at: self.now, from: end.addr, transmit, lost });
