@@ -113,11 +113,12 @@ impl Default for Config {
 
 /// A found queue should drain in so long.
 const DRAIN_MICROS: i64 = 400_000;
-/// Growth in thousandths per second: at the start, and just after a cut. It doubles every second without a
-/// queue.
+/// Growth in thousandths per second: at the start, and just after a cut. It doubles every second, or every
+/// five times the time after which a queue shows, as long as none does.
 const GROWTH_MAX: u64 = 1000;
 const GROWTH_MIN: u64 = 40;
-/// What may be tried beyond twice the rate that arrives.
+/// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
+const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
 /// No feedback for so long is a sign of trouble, and again after each step.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -224,7 +225,7 @@ impl DelayLoss {
     fn judge_loss(&mut self, now: Timestamp) {
         match self.loss.judge() {
             Verdict::Try => {
-                let acked = self.acked.over(Duration::from_secs(1));
+                let acked = self.acked.recent();
                 self.before_trial = Some(self.estimate);
                 self.loss.begin_trial();
                 self.set(acked.min(self.estimate), Reason::Loss);
@@ -237,18 +238,21 @@ impl DelayLoss {
             }
             Verdict::Confirmed => {
                 self.before_trial = None;
-                self.growth = GROWTH_MIN;
+                self.growth = (self.growth / 4).max(GROWTH_MIN);
             }
             Verdict::None => {}
         }
     }
 
-    fn grow(&mut self, passed: Duration) {
+    fn grow(&mut self, passed: Duration, lag: Duration) {
         if self.before_trial.is_some() {
             self.reason = Reason::Hold;
             return;
         }
-        let cap = self.acked.over(Duration::from_secs(1)) * 2 + ALLOWANCE;
+        // Losses are no sign of an idle application: what was sent counts, as far as it can be known.
+        let acked = self.acked.recent().max(self.acked.over(Duration::from_secs(1)));
+        let sent = acked * 1000 / (1000 - self.loss.permille().min(900));
+        let cap = sent.permille(SENT_PERMILLE) + ALLOWANCE;
         if self.estimate >= cap {
             self.reason = Reason::AppLimited;
             return;
@@ -256,7 +260,9 @@ impl DelayLoss {
         let micros = passed.as_micros() as u64;
         let grown = self.estimate + self.estimate * (self.growth * micros / 1_000) / 1_000_000;
         self.set(grown.min(cap), Reason::Increase);
-        self.growth = (self.growth + (self.growth * micros / 1_000_000).max(1)).min(GROWTH_MAX);
+        // Who sees late must not hurry: the queue that growth makes shows only after the lag.
+        let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
+        self.growth = (self.growth + (self.growth * micros / doubling).max(1)).min(GROWTH_MAX);
     }
 }
 
@@ -290,7 +296,7 @@ impl Cc for DelayLoss {
         if standing.queue * 2 > standing.threshold && standing.falling {
             self.reason = Reason::Hold;
         } else {
-            self.grow(passed);
+            self.grow(passed, standing.lag);
         }
     }
 

@@ -221,7 +221,6 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-
 impl Header {
     /// Reads a packet: its header, and where its payload lies (without padding; it may be empty).
     pub fn parse(packet: &[u8], map: &ExtensionMap) -> Option<(Header, Range<usize>)> {
@@ -335,9 +334,7 @@ impl Extensions {
             (Extension::CaptureTime, capture.as_ref().map(|v| &v[..])),
             (Extension::Dependency, self.dd.as_ref().map(Inline::as_bytes)),
         ];
-        let present = || {
-            values.iter().filter_map(|&(extension, value)| Some((map.id(extension)?, value?)))
-        };
+        let present = || values.iter().filter_map(|&(extension, value)| Some((map.id(extension)?, value?)));
         if present().next().is_none() {
             return false;
         }

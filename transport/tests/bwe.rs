@@ -16,8 +16,6 @@ use undertone_transport::{pacer, rtcp};
 enum App {
     /// Pictures 30 times a second that fill the estimate.
     Video,
-    /// Packets of so many bytes on the wire, every so many milliseconds, whatever the estimate.
-    Audio(u64, u64),
     /// Speech that follows the estimate down to 6 kbit/s of payload: packets of 20 or 60 ms.
     Speech,
 }
@@ -33,6 +31,7 @@ struct Path {
     app: App,
     secs: u64,
     format: Format,
+    trace: bool,
 }
 
 impl Path {
@@ -46,6 +45,7 @@ impl Path {
             app: App::Video,
             secs: 30,
             format: Format::Ccfb,
+            trace: false,
         }
     }
 
@@ -129,11 +129,6 @@ fn run(path: &Path, seed: u64) -> Run {
                     }
                     next_app += Duration::from_micros(33_333);
                 }
-                App::Audio(bytes, every) => {
-                    let size = DataSize::from_bytes(bytes);
-                    pacer.enqueue(now, Priority::Audio, size, size);
-                    next_app += Duration::from_millis(every);
-                }
                 App::Speech => {
                     let every = if cc.estimate() >= Bitrate::from_kbps(40) { 20 } else { 60 };
                     let span = Duration::from_millis(every);
@@ -192,7 +187,7 @@ fn run(path: &Path, seed: u64) -> Run {
         if ms % 50 == 0 {
             cc.on_tick(now);
         }
-        if std::env::var_os("TRACE").is_some() && ms % 100 == 0 {
+        if path.trace && ms % 100 == 0 {
             println!("{ms} {:?} {:?} link queue {:?}", cc.estimate(), cc.state(), link_free.since(now));
         }
         if ms % 1000 == 999 {
@@ -217,18 +212,20 @@ fn cases() -> Vec<(&'static str, Path)> {
         ("1000, jitter 200 ms", jitter(1000, 200)),
         ("2000, loss 10 %", loss(2000, 100)),
         ("2000, loss 30 %", loss(2000, 300)),
-        ("2000 -> 400 @20 -> 2000 @40", Path {
-            kbps: vec![(0, 2000), (20, 400), (40, 2000)],
-            secs: 60,
-            ..path(2000)
-        }),
+        (
+            "2000 -> 400 @20 -> 2000 @40",
+            Path { kbps: vec![(0, 2000), (20, 400), (40, 2000)], secs: 60, ..path(2000) },
+        ),
         ("24, speech", Path { app: App::Speech, queue: Duration::from_millis(500), ..path(24) }),
-        ("24, speech, one way 150 ms", Path {
-            app: App::Speech,
-            queue: Duration::from_millis(500),
-            one_way: Duration::from_millis(150),
-            ..path(24)
-        }),
+        (
+            "24, speech, one way 150 ms",
+            Path {
+                app: App::Speech,
+                queue: Duration::from_millis(500),
+                one_way: Duration::from_millis(150),
+                ..path(24)
+            },
+        ),
         ("2000, speech", Path { app: App::Speech, ..path(2000) }),
         ("2000, speech, loss 10 %", Path { app: App::Speech, ..loss(2000, 100) }),
     ]
@@ -239,7 +236,8 @@ fn table() -> String {
         "# link kbit/s: utilisation %, queue p50 p95 ms, overflowed packets, feedback kbit/s,\n\
          # estimate at 1 s, 2 s, 5 s, 10 s, end\n",
     );
-    for (name, path) in cases() {
+    for (name, mut path) in cases() {
+        path.trace = std::env::var("TRACE").is_ok_and(|traced| traced == name);
         let run = run(&path, 7);
         let capacity: u64 = (5..path.secs).map(|s| path.kbps_at(Timestamp::from_millis(s * 1000))).sum();
         let used = run.kbps(5, path.secs) * (path.secs - 5) * 100 / capacity;

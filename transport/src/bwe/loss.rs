@@ -10,10 +10,10 @@ use std::time::Duration;
 use undertone_media::Timestamp;
 
 /// Losses are counted over so long at most.
-const MEMORY: Duration = Duration::from_secs(2);
+const MEMORY: Duration = Duration::from_secs(3);
 /// Judged over so long at least, and so many packets.
 const JUDGED: Duration = Duration::from_millis(800);
-const JUDGED_PACKETS: u64 = 24;
+const JUDGED_PACKETS: u64 = 40;
 
 #[derive(Debug, Default)]
 pub(super) struct LossMeter {
@@ -63,7 +63,9 @@ impl LossMeter {
         }
         let share = self.permille();
         if let Some(before) = self.trial.take() {
-            if share * 10 >= before * 6 {
+            // Congestion would have ended with its cause. What chance alone had raised falls too, but not
+            // so far.
+            if share * 10 >= before * 4 {
                 self.inherent = self.inherent.max(share);
                 return Verdict::Refuted;
             }

@@ -1,15 +1,16 @@
 //! How much of a path's delay is a queue.
 //!
 //! Why: of all signs of congestion the queue comes first, before loss, and says by how much one is over.
-//! One-way delay has an unknown offset (two clocks) and noise (radio, bursts, jitter); what is left above
-//! the least of the last ten seconds, in the fastest of the latest packets, is a standing queue.
+//! One-way delay has an unknown offset (two clocks) and noise (radio, bursts, jitter). A standing queue delays
+//! even the fastest of the latest packets, so that one is compared with what it used to be at its best in the
+//! last ten seconds.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_media::Timestamp;
 
-/// The least delay is kept per second for so many seconds: clocks drift and paths change, so no minimum
-/// holds for ever, and a controller that drains its queue sees the true one more often than this.
+/// The best is kept per second for so many seconds: clocks drift and paths change, so none holds for ever,
+/// and a controller that drains its queue sees the true one more often than this.
 const BASE_SECONDS: usize = 10;
 /// Delays kept, by sending time.
 const MEMORY: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const RECENT: Duration = Duration::from_millis(100);
 const RECENT_PACKETS: usize = 4;
 /// A quiet path's threshold for the standing queue, and the largest.
 const THRESHOLD_MIN_MICROS: i64 = 20_000;
-const THRESHOLD_MAX_MICROS: i64 = 100_000;
+const THRESHOLD_MAX_MICROS: i64 = 150_000;
 
 /// The queue's size now, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,11 +30,13 @@ pub(super) struct Standing {
     pub(super) threshold: i64,
     /// It is shorter than shortly before.
     pub(super) falling: bool,
+    /// How long ago the oldest packet left that this was seen in: what one does shows after so long.
+    pub(super) lag: Duration,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct QueueMeter {
-    /// Second of sending, and the least delay in it.
+    /// Second of sending, and the least delay of the fastest packets seen in it.
     base: VecDeque<(u64, i64)>,
     delays: VecDeque<(Timestamp, i64)>,
     /// How far the usual packet lies above the fastest of its second, smoothed.
@@ -44,14 +47,6 @@ pub(super) struct QueueMeter {
 impl QueueMeter {
     /// One-way delays come in the order of sending; their offset is unknown but constant.
     pub(super) fn push(&mut self, sent: Timestamp, delay: i64) {
-        let second = sent.as_micros() / 1_000_000;
-        match self.base.back_mut() {
-            Some((at, least)) if *at == second => *least = (*least).min(delay),
-            _ => self.base.push_back((second, delay)),
-        }
-        while self.base.len() > BASE_SECONDS {
-            self.base.pop_front();
-        }
         self.delays.push_back((sent, delay));
         while self.delays.front().is_some_and(|(at, _)| sent.since(*at) > MEMORY) {
             self.delays.pop_front();
@@ -68,8 +63,8 @@ impl QueueMeter {
     pub(super) fn standing(&mut self, now: Timestamp, since: Timestamp) -> Option<Standing> {
         self.follow_noise(now);
         let newest = self.delays.back()?.0;
-        let base = self.base.iter().map(|(_, least)| *least).min()?;
         let mut windows = [None::<i64>; 2];
+        let mut oldest = newest;
         let after = self.delays.iter().rev().take_while(|(sent, _)| *sent > since);
         for (i, &(sent, delay)) in after.enumerate() {
             let age = newest.since(sent);
@@ -81,14 +76,32 @@ impl QueueMeter {
                 break;
             };
             windows[window] = Some(windows[window].map_or(delay, |least| least.min(delay)));
+            if window == 0 {
+                oldest = sent;
+            }
         }
-        let [Some(recent), Some(before)] = windows else { return None };
+        let [Some(recent), before] = windows else { return None };
+        let base = self.follow_base(newest, recent.min(before.unwrap_or(recent)));
+        let before = before?;
         Some(Standing {
             queue: recent - base,
             threshold: (THRESHOLD_MIN_MICROS + self.noise * 3 / 2).min(THRESHOLD_MAX_MICROS),
             // RFC 8888 counts in 1/1024 s: less than two of them is no change.
             falling: recent + 2_000 < before,
+            lag: now.since(oldest),
         })
+    }
+
+    fn follow_base(&mut self, newest: Timestamp, fastest: i64) -> i64 {
+        let second = newest.as_micros() / 1_000_000;
+        match self.base.back_mut() {
+            Some((at, least)) if *at == second => *least = (*least).min(fastest),
+            _ => self.base.push_back((second, fastest)),
+        }
+        while self.base.len() > BASE_SECONDS {
+            self.base.pop_front();
+        }
+        self.base.iter().map(|(_, least)| *least).min().unwrap_or(fastest)
     }
 
     /// The noise follows what is seen over some seconds: a growing queue spreads delays too, but is answered
@@ -109,9 +122,5 @@ impl QueueMeter {
     /// The delay as it stands is the path's own, as it turned out.
     pub(super) fn rebase(&mut self) {
         self.base.clear();
-        if let Some(&(sent, _)) = self.delays.back() {
-            let least = self.delays.iter().rev().take(RECENT_PACKETS).map(|(_, delay)| *delay).min();
-            self.base.extend(least.map(|least| (sent.as_micros() / 1_000_000, least)));
-        }
     }
 }

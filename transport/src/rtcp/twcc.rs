@@ -127,7 +127,8 @@ fn chunk(rest: &[u8]) -> (u16, usize) {
     if run >= one_bit.max(two_bit) {
         (u16::from(rest[0]) << 13 | run as u16, run)
     } else if one_bit >= two_bit {
-        let bits = rest[..one_bit].iter().enumerate().fold(0, |bits, (i, &s)| bits | u16::from(s) << (13 - i));
+        let bits =
+            rest[..one_bit].iter().enumerate().fold(0, |bits, (i, &s)| bits | u16::from(s) << (13 - i));
         (0x8000 | bits, one_bit)
     } else {
         let pairs =
