@@ -1,11 +1,13 @@
 //! What of a subscriber's streams its link can carry.
 //!
-//! Why: a link that cannot carry everything queues everything, and then nobody is understood. Audio is
-//! always sent; video streams are sent in slot order while they fit the estimate, and paused otherwise.
+//! Why: a link that cannot carry everything queues or drops everything, and then nobody is understood.
+//! Audio is always sent; video streams are sent in slot order while they fit the estimate, and paused
+//! otherwise.
 //!
 //! An estimate that has not yet grown is no proof of a narrow link, since it grows only under load. So a
-//! video stream begins on trust, is paused only when the link shows congestion, and is tried again after a
-//! back-off that doubles with every failed try.
+//! video stream begins on trust, and is paused only when the link shows congestion. It is tried again when
+//! the estimator takes its alarm back, or after a back-off that doubles with every failed try; a try ends
+//! at the first sign of loss, since the sound suffers from it.
 //!
 //! Not here: the estimate itself (`transport::bwe`); lower layers of a source, which simulcast brings.
 
@@ -18,11 +20,25 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
 const BACKOFF: Duration = Duration::from_secs(4);
 /// Longest wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// A stream that survives this long after a try has passed it.
+/// A stream that survives this long after it was resumed has passed.
 const TRIAL: Duration = Duration::from_secs(8);
+/// More loss than before the trial, in thousandths, that ends it: beyond what chance does to the 150 packets
+/// of sound that the estimator remembers.
+const TRIAL_LOSS: u32 = 80;
 /// Share of the estimate that may be overdrawn before a running stream is paused, so that a picture with
 /// motion in it does not flap.
 const TOLERANCE_PERMILLE: u64 = 1100;
+
+/// What is known of a subscriber's link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    /// The estimator's.
+    pub(crate) estimate: Bitrate,
+    /// It has queued or dropped lately.
+    pub(crate) congested: bool,
+    /// Share of packets lost lately.
+    pub(crate) loss_permille: u32,
+}
 
 /// What one video slot wants.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +49,19 @@ pub(crate) struct Demand {
     pub(crate) playing: bool,
 }
 
+/// A stream has been resumed, and what comes of it is not yet known.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    since: Timestamp,
+    loss_permille: u32,
+}
+
 /// The state of one subscriber.
 #[derive(Clone, Debug)]
 pub(crate) struct Allocator {
     backoff: Duration,
     retry_at: Timestamp,
-    /// Since when the last tried stream has been on trial.
-    trial: Option<Timestamp>,
+    trial: Option<Trial>,
 }
 
 impl Default for Allocator {
@@ -49,31 +71,41 @@ impl Default for Allocator {
 }
 
 impl Allocator {
+    /// A resumed stream is being watched: ask with every report.
+    pub(crate) fn on_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
     /// Which of the video slots, in order of importance, may play from now on. `audio` is what goes out
-    /// beside them; `congested` says that the link has queued or dropped lately.
+    /// beside them.
     pub(crate) fn allocate(
         &mut self,
         now: Timestamp,
-        estimate: Bitrate,
-        congested: bool,
+        link: Capacity,
         audio: Bitrate,
         demands: &[Demand],
     ) -> Vec<bool> {
-        if self.trial.is_some_and(|since| now.since(since) >= TRIAL) {
+        if self.trial.is_some_and(|trial| now.since(trial.since) >= TRIAL) {
             self.trial = None;
             self.backoff = BACKOFF;
         }
+        // The stream on trial is the last that plays: what plays before it was there when all was well.
+        let failed = self.trial.is_some_and(|trial| link.loss_permille > trial.loss_permille + TRIAL_LOSS);
+        let last_playing = demands.iter().rposition(|demand| demand.playing);
         let mut used = audio;
         let mut full = false;
         let mut play = Vec::with_capacity(demands.len());
-        for demand in demands {
-            let fits = used + demand.rate <= estimate;
-            let bearable = used + demand.rate <= estimate.permille(TOLERANCE_PERMILLE);
-            let keep = if demand.playing {
-                !full && (bearable || !congested)
+        for (at, demand) in demands.iter().enumerate() {
+            let fits = used + demand.rate <= link.estimate;
+            let bearable = used + demand.rate <= link.estimate.permille(TOLERANCE_PERMILLE);
+            let keep = if full {
+                // What is less important never plays instead of what is more.
+                false
+            } else if demand.playing {
+                (bearable || !link.congested) && !(failed && last_playing == Some(at))
             } else {
-                // After a pause nothing is known but that it did not fit then.
-                !full && (fits && !congested && self.trial.is_none() || now >= self.retry_at && !congested)
+                // One trial at a time: the next waits for its outcome.
+                self.trial.is_none() && !link.congested && (fits || now >= self.retry_at)
             };
             if demand.playing && !keep && !full {
                 if self.trial.take().is_some() {
@@ -82,11 +114,8 @@ impl Allocator {
                 self.retry_at = now + self.backoff;
             }
             if keep && !demand.playing {
-                self.trial = Some(now);
-                // One at a time: the next try waits for this one's outcome.
-                self.retry_at = now + TRIAL;
+                self.trial = Some(Trial { since: now, loss_permille: link.loss_permille });
             }
-            // What is less important never plays instead of what is more.
             full |= !keep;
             if keep {
                 used += demand.rate;
@@ -105,43 +134,61 @@ mod tests {
         Bitrate::from_kbps(kbps)
     }
 
+    fn link(estimate: u64, congested: bool) -> Capacity {
+        Capacity { estimate: kbps(estimate), congested, loss_permille: 0 }
+    }
+
     fn playing(rates: &[u64]) -> Vec<Demand> {
         rates.iter().map(|&rate| Demand { rate: kbps(rate), playing: true }).collect()
     }
 
     #[test]
     fn video_begins_on_trust_and_stops_when_the_link_says_so() {
-        let mut link = Allocator::default();
+        let mut subscriber = Allocator::default();
         let now = Timestamp::from_millis(250);
         let wanted = playing(&[500, 500]);
-        assert_eq!(link.allocate(now, kbps(300), false, kbps(30), &wanted), [true, true]);
-        assert_eq!(link.allocate(now, kbps(600), true, kbps(30), &wanted), [true, false]);
-        assert_eq!(link.allocate(now, kbps(40), true, kbps(30), &wanted), [false, false]);
+        assert_eq!(subscriber.allocate(now, link(300, false), kbps(30), &wanted), [true, true]);
+        assert_eq!(subscriber.allocate(now, link(600, true), kbps(30), &wanted), [true, false]);
+        assert_eq!(subscriber.allocate(now, link(40, true), kbps(30), &wanted), [false, false]);
     }
 
     #[test]
     fn the_more_important_picture_wins() {
-        let mut link = Allocator::default();
+        let mut subscriber = Allocator::default();
         let wanted = playing(&[900, 100]);
-        let play = link.allocate(Timestamp::ZERO, kbps(300), true, kbps(30), &wanted);
+        let play = subscriber.allocate(Timestamp::ZERO, link(300, true), kbps(30), &wanted);
         assert_eq!(play, [false, false], "a small picture does not play instead of the first");
     }
 
     #[test]
-    fn tries_again_ever_more_rarely() {
-        let mut link = Allocator::default();
+    fn a_false_alarm_costs_little() {
+        let mut subscriber = Allocator::default();
+        let wanted = playing(&[500]);
+        let paused = [Demand { playing: false, ..wanted[0] }];
+        let now = Timestamp::from_millis;
+        assert_eq!(subscriber.allocate(now(0), link(100, true), kbps(30), &wanted), [false]);
+        assert_eq!(subscriber.allocate(now(500), link(100, false), kbps(30), &paused), [false]);
+        // The estimator found that the losses had another cause.
+        assert_eq!(subscriber.allocate(now(1000), link(600, false), kbps(30), &paused), [true]);
+    }
+
+    #[test]
+    fn tries_again_ever_more_rarely_and_stops_at_the_first_loss() {
+        let mut subscriber = Allocator::default();
         let mut is_playing = true;
         let mut tries = vec![];
         for step in 0..400 {
             let now = Timestamp::from_millis(step * 250);
             let demand = [Demand { rate: kbps(500), playing: is_playing }];
-            // The link chokes a quarter second after each start.
-            let play = link.allocate(now, kbps(100), is_playing, kbps(30), &demand)[0];
+            // The link drops a quarter of the packets as soon as the picture is there.
+            let loss_permille = if is_playing { 250 } else { 10 };
+            let link = Capacity { estimate: kbps(100), congested: step == 0, loss_permille };
+            let play = subscriber.allocate(now, link, kbps(30), &demand)[0];
             if play && !is_playing {
-                tries.push(step * 250 / 1000);
+                tries.push(step * 250);
             }
             is_playing = play;
         }
-        assert_eq!(tries, [4, 12, 28, 60]);
+        assert_eq!(tries, [4_000, 12_250, 28_500, 60_750]);
     }
 }

@@ -34,7 +34,8 @@ impl Room {
     /// A source has begun.
     fn introduce(&mut self, now: Timestamp, at: usize, arrival: &Arrival, out: &mut Outbox) {
         let id = arrival.packet.source;
-        let is_audio = self.participants[at].sources().any(|source| source.id == id && source.kind == Kind::Audio);
+        let is_audio =
+            self.participants[at].sources().any(|source| source.id == id && source.kind == Kind::Audio);
         if is_audio && self.speakers.ranking().all(|known| known != id) {
             self.speakers.add(id);
         }
@@ -137,7 +138,12 @@ impl Room {
                 Rtcp::Fir { requests, .. } => {
                     wanted.extend(requests.iter().filter_map(|&(media, _)| self.wants_key(at, media)));
                 }
-                Rtcp::Twcc(_) | Rtcp::Ccfb(_) => link.on_feedback(now, &packet),
+                Rtcp::Twcc(_) | Rtcp::Ccfb(_) => {
+                    // At once: the estimator watches whether a lower rate ends the trouble.
+                    if link.on_feedback(now, &packet) {
+                        self.allocate(now, at, out);
+                    }
+                }
                 Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
             }
         }
@@ -165,7 +171,8 @@ impl Room {
         let origins: Vec<(SourceId, SeqNo)> =
             seqs.iter().filter_map(|&seq| link.slots[slot].origin(seq)).collect();
         for (id, seq) in origins {
-            let Some(packet) = self.find_source(owner, id).and_then(|(_, source)| source.cached(seq)).cloned()
+            let Some(packet) =
+                self.find_source(owner, id).and_then(|(_, source)| source.cached(seq)).cloned()
             else {
                 continue;
             };
@@ -190,7 +197,7 @@ impl Room {
     /// Stops and resumes a subscriber's pictures as its link allows.
     fn allocate(&mut self, now: Timestamp, at: usize, out: &mut Outbox) {
         let Some(link) = self.participants.get(at).and_then(|p| p.link.as_ref()) else { return };
-        let Some((estimate, congested)) = link.capacity(now).filter(|_| link.connected) else { return };
+        let Some(capacity) = link.capacity(now).filter(|_| link.connected) else { return };
         let mut audio = Bitrate::ZERO;
         let mut slots = Vec::new();
         let mut demands = Vec::new();
@@ -208,7 +215,7 @@ impl Room {
             return;
         }
         let Some(link) = self.participants.get_mut(at).and_then(|p| p.link.as_mut()) else { return };
-        let play = link.allocator.allocate(now, estimate, congested, audio, &demands);
+        let play = link.allocator.allocate(now, capacity, audio, &demands);
         let mut wanted = Vec::new();
         let mut changed = false;
         for (&slot, &play) in slots.iter().zip(&play) {

@@ -30,19 +30,16 @@ fn refusal(code: ErrorCode, message: impl Display, hint: impl Display) -> Error 
 /// Checks a join against the configuration and the clock.
 pub(crate) fn admit(config: &Config, now: Timestamp, join: &Join) -> Result<Admission, Error> {
     if join.version == 0 {
-        let message = format!("the client speaks version {} of the protocol, the server {VERSION}", join.version);
+        let message =
+            format!("the client speaks version {} of the protocol, the server {VERSION}", join.version);
         return Err(refusal(ErrorCode::Version, message, "update the client"));
     }
     if join.room.is_empty() || join.room.len() > NAME_BYTES || join.room.chars().any(char::is_control) {
         let message = format!("a room's name has 1 to {NAME_BYTES} bytes and no control characters");
         return Err(refusal(ErrorCode::BadMessage, message, "check the end of the room's URL"));
     }
-    let mut admission = Admission {
-        room: join.room.clone(),
-        name: tidy(&join.name),
-        publish: true,
-        subscribe: true,
-    };
+    let mut admission =
+        Admission { room: join.room.clone(), name: tidy(&join.name), publish: true, subscribe: true };
     let Some(secret) = &config.secret else { return Ok(admission) };
     if join.token.is_empty() {
         let hint = "ask whoever invited you for a link with a token";
@@ -114,7 +111,11 @@ pub(crate) fn no_media(error: &TransportError) -> Error {
 
 /// The participant joined, and never offered media.
 pub(crate) fn no_offer() -> Error {
-    refusal(ErrorCode::MediaPath, "no offer came after the join", "send a Description with an offer, then media")
+    refusal(
+        ErrorCode::MediaPath,
+        "no offer came after the join",
+        "send a Description with an offer, then media",
+    )
 }
 
 /// A newer join of the same name took the place of this one, which had fallen silent.

@@ -3,7 +3,7 @@
 //! Not here: who hears whom (`room`), which packet goes where (`forward`).
 
 use crate::Config;
-use crate::allocate::{self, Allocator};
+use crate::allocate::{self, Allocator, Capacity};
 use crate::negotiate::{Agreement, TrackConfig};
 use crate::outbox::Outbox;
 use crate::outgoing::{Outgoing, Verdict};
@@ -155,6 +155,7 @@ impl Link {
                 Format::Ccfb => Some(PacketId::Rtp(header.ssrc, header.seq)),
             };
             if let Some(id) = id {
+                recorder.on_stream(header.ssrc);
                 recorder.on_packet(now, id, DataSize::from_bytes(wire_bytes as u64));
             }
         }
@@ -310,14 +311,16 @@ impl Link {
         if self.session.remote_addr().is_some_and(|addr| addr.is_ipv6()) { 48 } else { 28 }
     }
 
-    /// A congestion report came from the subscriber.
-    pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp) {
+    /// A congestion report came from the subscriber. True if the link must be given less.
+    pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp) -> bool {
         let outcomes = self.sent.on_feedback(now, report);
         if outcomes.is_empty() {
-            return;
+            return false;
         }
+        let before = self.cc.estimate();
         self.cc.on_feedback(now, &outcomes, self.rtt);
         self.judge(now);
+        self.cc.estimate() < before || self.allocator.on_trial()
     }
 
     /// A report on one of our streams came from the subscriber.
@@ -330,7 +333,9 @@ impl Link {
     }
 
     fn judge(&mut self, now: Timestamp) {
-        if matches!(self.cc.state().reason, Reason::Delay | Reason::Loss) {
+        // Hold: a queue drains, or the controller tries whether the losses end with a lower rate. They can
+        // only if that rate is kept to.
+        if matches!(self.cc.state().reason, Reason::Delay | Reason::Loss | Reason::Hold) {
             self.congested = Some(now);
         }
         if self.feedback.is_some() {
@@ -338,11 +343,12 @@ impl Link {
         }
     }
 
-    /// What the link carries, and whether it has choked lately; `None` if the peer gives no feedback.
-    pub(crate) fn capacity(&self, now: Timestamp) -> Option<(Bitrate, bool)> {
+    /// What the link carries; `None` if the peer gives no feedback.
+    pub(crate) fn capacity(&self, now: Timestamp) -> Option<Capacity> {
         self.feedback?;
         let congested = self.congested.is_some_and(|at| now.since(at) < CONGESTION_MEMORY);
-        Some((self.cc.estimate(), congested))
+        let loss_permille = self.cc.state().loss_permille;
+        Some(Capacity { estimate: self.cc.estimate(), congested, loss_permille })
     }
 
     /// Does what is due, but for the turn.
@@ -411,7 +417,10 @@ impl Link {
     /// Sends the reports that were made.
     pub(crate) fn report(&mut self, now: Timestamp, reports: &[Rtcp]) {
         let video = self.slots.iter().any(|slot| slot.config.kind == Kind::Video && slot.source().is_some())
-            || self.tracks.iter().any(|track| track.config.source.kind == Kind::Video && track.source.is_some());
+            || self
+                .tracks
+                .iter()
+                .any(|track| track.config.source.kind == Kind::Video && track.source.is_some());
         self.next_report = now + if video { REPORT_VIDEO } else { REPORT_AUDIO };
         // Some 28 bytes each: a room full of pictures takes more than one datagram.
         for reports in reports.chunks(32) {

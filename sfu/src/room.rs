@@ -194,8 +194,11 @@ impl Room {
 
     /// Tells participants who is in their slots, if that changed.
     pub(crate) fn tell_slots(&mut self, out: &mut Outbox) {
-        let muted: BTreeMap<u32, [bool; 2]> =
-            self.participants.iter().map(|p| (p.id, [Kind::Audio, Kind::Video].map(|k| p.is_muted(k)))).collect();
+        let muted: BTreeMap<u32, [bool; 2]> = self
+            .participants
+            .iter()
+            .map(|p| (p.id, [Kind::Audio, Kind::Video].map(|k| p.is_muted(k))))
+            .collect();
         for participant in &mut self.participants {
             let Some(link) = &participant.link else { continue };
             let filled = link.slots.iter().filter_map(|slot| Some((slot, slot.source()?.0)));

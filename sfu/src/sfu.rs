@@ -128,7 +128,8 @@ impl Sfu {
         let received = link.session.receive(now, from, to, bytes);
         if received == Received::Dropped {
             self.out.stats.refused += 1;
-        } else {
+        } else if class != Class::Dtls {
+            // What looks like DTLS may be forged; checks and media are authentic.
             link.heard = now;
         }
         match received {
@@ -224,7 +225,8 @@ impl Sfu {
         participant.wake = next.max(now + SHORTEST_WAIT);
         self.timers.insert((participant.wake, seat));
 
-        let never_offered = participant.link.is_none() && now.since(participant.joined) >= self.config.idle_timeout;
+        let never_offered =
+            participant.link.is_none() && now.since(participant.joined) >= self.config.idle_timeout;
         let silent = now.since(participant.heard()) >= GHOST;
         let (id, name) = (participant.id, participant.name.clone());
         let replaced = silent && room.participants.iter().any(|other| other.id > id && other.name == name);
@@ -300,7 +302,8 @@ impl Sfu {
         if self.rooms.get(&room_id).is_some_and(|room| room.participants.len() >= room_size) {
             return self.refuse(now, channel, join::full("the room", room_size));
         }
-        let room_id = if self.rooms.contains_key(&room_id) { room_id } else { self.open_room(&admission.room) };
+        let room_id =
+            if self.rooms.contains_key(&room_id) { room_id } else { self.open_room(&admission.room) };
         let Some(room) = self.rooms.get_mut(&room_id) else { return };
         let participant = room.enter(now, channel, admission.name);
         participant.publish = admission.publish;
@@ -346,7 +349,8 @@ impl Sfu {
 
     fn describe(&mut self, now: Timestamp, channel: u64, seat: Seat, description: &Description) {
         if description.kind() != DescriptionKind::Offer {
-            let error = join::out_of_turn("a description that is no offer", "send an offer; the server answers");
+            let error =
+                join::out_of_turn("a description that is no offer", "send an offer; the server answers");
             return self.refuse(now, channel, error);
         }
         match self.connect(now, seat, &description.sdp) {

@@ -136,10 +136,10 @@ mod tests {
     #[test]
     fn the_loudest_come_first_but_not_by_a_cough() {
         let (mut speakers, mut now) = (room(3), Timestamp::ZERO);
-        speak(&mut speakers, &mut now, &[50, 45, 20]);
-        assert_eq!(speakers.ranking().collect::<Vec<_>>(), ids(&[3, 1, 2]), "2 is only 5 dB above 1");
-        // One loud packet of 2 changes nothing above it by enough; a loud sentence does.
-        assert_eq!(speakers.hear(now, SourceId(2), 30, true), None);
+        speak(&mut speakers, &mut now, &[50, 47, 20]);
+        assert_eq!(speakers.ranking().collect::<Vec<_>>(), ids(&[3, 1, 2]), "2 is only 3 dB above 1");
+        // One packet of 2 that is 7 dB louder moves nothing; a loud sentence does.
+        assert_eq!(speakers.hear(now, SourceId(2), 40, true), None);
         speak(&mut speakers, &mut now, &[50, 5, 20]);
         assert_eq!(speakers.ranking().collect::<Vec<_>>(), ids(&[2, 3, 1]));
     }

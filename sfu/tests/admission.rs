@@ -11,7 +11,8 @@ use undertone_signaling::token::{self, Claims};
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn guarded() -> Party {
-    let config = Config { secret: Some(SECRET.to_vec()), unix_epoch_at_start: 1_700_000_000, ..sfu_config(9) };
+    let config =
+        Config { secret: Some(SECRET.to_vec()), unix_epoch_at_start: 1_700_000_000, ..sfu_config(9) };
     Party::with(config, (2, 2))
 }
 
@@ -31,12 +32,8 @@ fn a_token_opens_its_room_until_it_expires() {
     party.run_until(at(1_000));
     assert!(party.clients[0].connected.is_some());
     assert_eq!(party.clients[0].roster[0].name, "Anna", "the token's name wins");
-    let codes = [
-        ErrorCode::TokenExpired,
-        ErrorCode::TokenInvalid,
-        ErrorCode::NotPermitted,
-        ErrorCode::TokenInvalid,
-    ];
+    let codes =
+        [ErrorCode::TokenExpired, ErrorCode::TokenInvalid, ErrorCode::NotPermitted, ErrorCode::TokenInvalid];
     for (client, code) in party.clients[1..].iter().zip(codes) {
         let [error] = &client.errors[..] else { panic!("{}: {:?}", client.name, client.errors) };
         assert_eq!(error.code(), code, "{}", client.name);

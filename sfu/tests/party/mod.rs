@@ -3,13 +3,16 @@
 //! that is only numbers.
 #![allow(dead_code)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use undertone_media::{Input, Kind, Machine, MediaTime, Output, Packet, Ssrc, Timestamp, Transmit};
+use undertone_media::{DataSize, Input, Kind, Machine, MediaTime, Output, Packet, Ssrc, Timestamp, Transmit};
 use undertone_sfu::{Config, Sfu};
 use undertone_signaling::message::{self, Body, DescriptionKind, Error, Join, Mute};
-use undertone_signaling::sdp::{self, Capabilities, Description, Direction, ExtensionIds, Line, Local, Offered};
+use undertone_signaling::sdp::{
+    self, Capabilities, Description, Direction, ExtensionIds, Line, Local, Offered,
+};
+use undertone_transport::feedback::{Format, PacketId, Recorder};
 use undertone_transport::payload::dd;
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{AudioLevel, Extension, ExtensionMap, Extensions, Header, Mid};
@@ -65,11 +68,24 @@ pub struct Sending {
     pub bare_h264: bool,
     /// Bytes of a video payload.
     pub size: usize,
+    pub like: Like,
+}
+
+/// What kind of client it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Like {
+    /// Our own: RFC 8888 feedback, separate lines for sending and receiving.
+    #[default]
+    Ours,
+    /// A browser: transport-wide feedback, and the first line of each kind goes both ways.
+    Browser,
+    /// Like our own, but it announces no SSRC: the mid extension of its packets tells.
+    Anonymous,
 }
 
 impl Default for Sending {
     fn default() -> Sending {
-        Sending { audio: true, video: None, level: 30, bare_h264: false, size: 200 }
+        Sending { audio: true, video: None, level: 30, bare_h264: false, size: 200, like: Like::Ours }
     }
 }
 
@@ -104,7 +120,13 @@ pub struct Client {
     audio_at: Timestamp,
     video_at: Timestamp,
     report_at: Timestamp,
+    recorder: Option<Recorder>,
+    /// Its packets carry transport-wide numbers.
+    pub numbered: bool,
+    twcc_seq: u16,
     pub silent: bool,
+    /// Keeps nothing of what it hears.
+    pub forgetful: bool,
 }
 
 pub fn map(ids: &ExtensionIds) -> ExtensionMap {
@@ -164,7 +186,11 @@ impl Client {
             audio_at: Timestamp::ZERO,
             video_at: Timestamp::ZERO,
             report_at: Timestamp::ZERO,
+            recorder: None,
+            numbered: false,
+            twcc_seq: 0,
             silent: false,
+            forgetful: false,
         }
     }
 
@@ -194,12 +220,22 @@ impl Client {
             first_ssrc: 0x1000 * self.channel as u32,
         };
         let line = |kind, direction| Offered { kind, direction };
-        let mut lines = vec![line(Kind::Audio, Direction::SendOnly), line(Kind::Video, Direction::SendOnly)];
-        lines.extend(std::iter::repeat_n(line(Kind::Audio, Direction::RecvOnly), slots.0));
-        lines.extend(std::iter::repeat_n(line(Kind::Video, Direction::RecvOnly), slots.1));
-        let offer = sdp::offer(&local, &Capabilities::default(), &lines);
+        let browser = self.sending.like == Like::Browser;
+        let (first, rest) = if browser {
+            (Direction::SendRecv, (slots.0.saturating_sub(1), slots.1.saturating_sub(1)))
+        } else {
+            (Direction::SendOnly, slots)
+        };
+        let mut lines = vec![line(Kind::Audio, first), line(Kind::Video, first)];
+        lines.extend(std::iter::repeat_n(line(Kind::Audio, Direction::RecvOnly), rest.0));
+        lines.extend(std::iter::repeat_n(line(Kind::Video, Direction::RecvOnly), rest.1));
+        let can = Capabilities { ccfb: !browser, ..Capabilities::default() };
+        let offer = sdp::offer(&local, &can, &lines);
         let text = offer.to_string();
         self.offer = Some(offer);
+        if self.sending.like == Like::Anonymous {
+            return text.split_inclusive('\n').filter(|line| !line.starts_with("a=ssrc")).collect();
+        }
         text
     }
 
@@ -210,7 +246,8 @@ impl Client {
         self.lines = sdp::lines(offer, &answer).unwrap();
         for line in &self.lines {
             if let Some(send) = &line.send {
-                let mut config = SendConfig::new(send.ssrc, send.payload_type, send.clock_rate, self.channel * 7919);
+                let mut config =
+                    SendConfig::new(send.ssrc, send.payload_type, send.clock_rate, self.channel * 7919);
                 config.rtx = send
                     .rtx_ssrc
                     .zip(send.rtx_payload_type)
@@ -233,6 +270,9 @@ impl Client {
                 self.receivers.insert(line.mid.clone(), (RecvStream::new(config), map(&receive.extensions)));
             }
         }
+        let format = if self.lines.iter().any(|line| line.ccfb) { Format::Ccfb } else { Format::Twcc };
+        self.recorder = Some(Recorder::new(format, Ssrc(self.channel as u32)));
+        self.numbered = format == Format::Twcc;
         self.session.start(
             now,
             session::Remote {
@@ -258,8 +298,19 @@ impl Client {
             }
             let (stream, map) = self.receivers.get_mut(&line.mid).unwrap();
             let (header, payload) = Header::parse(packet, map).expect("the SFU writes RTP");
+            if let Some(recorder) = &mut self.recorder {
+                let size = DataSize::from_bytes(packet.len() as u64 + 44);
+                let id = match header.ext.twcc {
+                    Some(number) if self.numbered => PacketId::Twcc(number),
+                    _ => PacketId::Rtp(header.ssrc, header.seq),
+                };
+                recorder.on_packet(now, id, size);
+            }
             let again = receive.rtx_ssrc == Some(ssrc);
             let packet = stream.receive(now, &header, &packet[payload]);
+            if self.forgetful {
+                return;
+            }
             let heard = Heard { at: now, header, packet, again };
             self.heard.entry(line.mid.clone()).or_default().push(heard);
             return;
@@ -276,7 +327,8 @@ impl Client {
                 }
                 Rtcp::Nack { media, seqs, .. } if self.obliging => {
                     for stream in [&mut self.audio, &mut self.video] {
-                        let Some((stream, map)) = stream.as_mut().filter(|(s, _)| s.config().ssrc == *media) else {
+                        let Some((stream, map)) = stream.as_mut().filter(|(s, _)| s.config().ssrc == *media)
+                        else {
                             continue;
                         };
                         for &seq in seqs {
@@ -322,12 +374,16 @@ impl Client {
         }
         let audio = self.sending.audio.then_some(self.audio_at);
         let video = self.sending.video.map(|_| self.video_at);
-        [audio, video, Some(self.report_at)].into_iter().flatten().min()
+        let feedback = self.recorder.as_ref().and_then(Recorder::deadline);
+        [audio, video, feedback, Some(self.report_at)].into_iter().flatten().min()
     }
 
     fn media(&mut self, now: Timestamp) {
         if self.media_deadline().is_none_or(|due| due > now) {
             return;
+        }
+        if let Some(report) = self.recorder.as_mut().and_then(|recorder| recorder.poll(now)) {
+            self.session.send_rtcp(now, rtcp::write(&[report]));
         }
         let mut packets = Vec::new();
         if self.sending.audio && self.audio_at <= now {
@@ -336,6 +392,7 @@ impl Client {
             let ext = Extensions {
                 audio_level: Some(AudioLevel { voice: self.sending.level < 127, level: self.sending.level }),
                 mid: Mid::new(b"0"),
+                twcc: number(self.numbered, &mut self.twcc_seq),
                 ..Extensions::default()
             };
             let header = stream.next(MediaTime(now.as_micros() * 48 / 1000), false, ext);
@@ -359,6 +416,8 @@ impl Client {
                 let facts = dd::Facts { start, end, key, frame_number: self.frame, spatial: 0, temporal: 0 };
                 let ext = Extensions {
                     dd: (!self.sending.bare_h264).then(|| writer.write(&facts)),
+                    mid: (self.sending.like == Like::Anonymous).then(|| Mid::new(b"1").unwrap()),
+                    twcc: number(self.numbered, &mut self.twcc_seq),
                     ..Extensions::default()
                 };
                 let header = stream.next(MediaTime(now.as_micros() * 90 / 1000), end, ext);
@@ -408,6 +467,13 @@ impl Client {
     }
 }
 
+/// The next transport-wide number, if packets carry them.
+fn number(numbered: bool, next: &mut u16) -> Option<u16> {
+    let number = *next;
+    *next = next.wrapping_add(1);
+    numbered.then_some(number)
+}
+
 /// Ends a payload with who sent it and under which number, to check what arrives.
 fn stamp(mut payload: Vec<u8>, id: u32, seq: u16) -> Vec<u8> {
     payload.push(id as u8);
@@ -427,6 +493,9 @@ enum Event {
 /// What the filter says of a datagram.
 pub type Filter = Box<dyn FnMut(Timestamp, &Transmit) -> bool>;
 
+/// What is done to the SFU before a datagram reaches it.
+pub type Before = Box<dyn FnMut(Timestamp, &mut Sfu, &Transmit)>;
+
 pub struct Party {
     pub now: Timestamp,
     pub sfu: Sfu,
@@ -434,10 +503,10 @@ pub struct Party {
     pub latency: Duration,
     /// True lets a datagram through.
     pub filter: Filter,
-    /// A running digest of everything that the SFU sent.
+    /// A running digest of everything that the SFU sent. What the hook before a datagram drains is not in it.
     pub digest: u64,
-    /// The newest datagrams that reached the SFU.
-    pub captured: VecDeque<Transmit>,
+    /// Runs before each datagram that reaches the SFU.
+    pub before: Option<Before>,
     pub seed: u8,
     slots: (usize, usize),
     queue: BTreeMap<(Timestamp, u64), Event>,
@@ -457,7 +526,7 @@ impl Party {
             latency: ms(10),
             filter: Box::new(|_, _| true),
             digest: 0xcbf2_9ce4_8422_2325,
-            captured: VecDeque::new(),
+            before: None,
             seed: 0,
             slots,
             queue: BTreeMap::new(),
@@ -473,7 +542,8 @@ impl Party {
     pub fn join_with(&mut self, room: &str, name: &str, token: &str, sending: Sending) -> usize {
         let channel = self.clients.len() as u64 + 1;
         self.clients.push(Client::new(channel, name, sending, self.seed));
-        let join = Join { token: token.into(), room: room.into(), name: name.into(), version: message::VERSION };
+        let join =
+            Join { token: token.into(), room: room.into(), name: name.into(), version: message::VERSION };
         self.say(channel, join);
         self.clients.len() - 1
     }
@@ -555,7 +625,8 @@ impl Party {
         loop {
             self.drain();
             let clients = self.clients.iter().filter(|client| !client.silent);
-            let timers = clients.flat_map(|client| [client.session.deadline(), client.media_deadline()]).flatten();
+            let timers =
+                clients.flat_map(|client| [client.session.deadline(), client.media_deadline()]).flatten();
             let events = self.queue.keys().next().map(|&(at, _)| at);
             let next = timers.chain(events).chain(self.sfu.deadline()).min();
             let Some(next) = next.filter(|&next| next <= end) else { break };
@@ -588,15 +659,15 @@ impl Party {
                 let sfu: SocketAddr = SFU_ADDR.parse().unwrap();
                 let from = transmit.from.unwrap_or(sfu);
                 if transmit.to == sfu {
-                    if self.captured.len() == 4000 {
-                        self.captured.pop_front();
+                    if let Some(before) = &mut self.before {
+                        before(now, &mut self.sfu, &transmit);
                     }
-                    self.captured.push_back(transmit.clone());
                     let bytes = &mut transmit.bytes;
                     self.sfu.handle(now, Input::Datagram { from, to: sfu, bytes });
                     return;
                 }
-                let Some(client) = self.clients.iter_mut().find(|c| c.addr == transmit.to && !c.silent) else {
+                let Some(client) = self.clients.iter_mut().find(|c| c.addr == transmit.to && !c.silent)
+                else {
                     return;
                 };
                 let (addr, bytes) = (client.addr, &mut transmit.bytes);
