@@ -21,6 +21,11 @@
 //! the signal type keeps it in SILK. Variable rate costs no quality against constant and saves 2 %;
 //! complexity above 8 changes nothing in SILK. Longer packets gain little (60 ms: +0.02).
 //!
+//! The same input gives the same bytes on one machine. Between x86-64 machines with and without AVX2 the
+//! enhanced output differs in its last bits, because libopus chooses its arithmetic when it starts; plain
+//! decoding does not. Building `opusic-sys` with `no-runtime-feature-detection` makes both equal, for 1.6
+//! times the work of a coded and enhanced packet.
+//!
 //! Not here: when a packet is sent or played; RED (`transport`); which protection to use (`engine::adapt`).
 
 #![allow(unsafe_code)] // The C library's calls; each block says why it is sound.
@@ -291,20 +296,23 @@ impl Decoder {
     /// rounded up to a multiple of 2.5 ms ([`QUANTUM`]).
     pub fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) -> usize {
         let samples = samples.next_multiple_of(QUANTUM);
-        let before = out.len();
-        let done = self.run(None, samples, false, out).unwrap_or(0);
+        let whole = out.len() + samples;
+        while out.len() < whole {
+            let part = (whole - out.len()).min(LONGEST); // libopus keeps a part on the stack
+            if !matches!(self.run(None, part, false, out), Ok(1..)) {
+                break;
+            }
+        }
         // Silence is the honest answer if even concealment fails: the playout clock must move on.
-        out.resize(before + samples.max(done), 0);
+        out.resize(whole, 0);
         samples
     }
 
     /// Appends the `samples` before `next_packet` from the low-rate copy that it carries, with what lies
-    /// before that copy's reach concealed. False, and nothing appended, if it carries none.
+    /// before that copy's reach concealed. False, and nothing appended, if it carries none, or if `samples` is
+    /// no multiple of 2.5 ms up to 120 ms.
     pub fn recover_lbrr(&mut self, next_packet: &[u8], samples: usize, out: &mut Vec<i16>) -> bool {
-        has_lbrr(next_packet)
-            && samples > 0
-            && samples.is_multiple_of(QUANTUM)
-            && self.run(Some(next_packet), samples, true, out).is_ok()
+        has_lbrr(next_packet) && fits(samples) && self.run(Some(next_packet), samples, true, out).is_ok()
     }
 
     /// Reads a packet's deep redundancy, for [`Decoder::recover_dred`]; `None` if it carries none. The
@@ -317,10 +325,11 @@ impl Decoder {
     }
 
     /// Appends `samples` that begin `offset` samples before the packet last given to
-    /// [`Decoder::parse_dred`]. False, and nothing appended, if its redundancy does not reach there.
+    /// [`Decoder::parse_dred`]. False, and nothing appended, if its redundancy does not reach there, or if
+    /// `samples` is no multiple of 2.5 ms up to 120 ms.
     pub fn recover_dred(&mut self, offset: usize, samples: usize, out: &mut Vec<i16>) -> bool {
         let Some(span) = self.span else { return false };
-        if samples == 0 || !samples.is_multiple_of(QUANTUM) || samples > offset || offset > span.reach {
+        if !fits(samples) || samples > offset || offset > span.reach {
             return false;
         }
         let before = out.len();
@@ -441,6 +450,11 @@ pub fn packet_duration(packet: &[u8]) -> Option<Duration> {
 pub fn has_lbrr(packet: &[u8]) -> bool {
     // SAFETY: `packet` holds as many bytes as said; libopus checks the packet's structure itself.
     !packet.is_empty() && unsafe { sys::opus_packet_has_lbrr(packet.as_ptr(), packet.len() as i32) } > 0
+}
+
+/// True if libopus can make up so many samples at once.
+fn fits(samples: usize) -> bool {
+    samples > 0 && samples <= LONGEST && samples.is_multiple_of(QUANTUM)
 }
 
 fn packet_samples(packet: &[u8]) -> Option<usize> {

@@ -276,6 +276,9 @@ fn concealment_lasts_as_long_as_asked_and_fades() {
     assert_eq!(pcm.len(), 101 * 160);
     assert!(energy(&pcm[..320]) > 10_000.0, "it continues");
     assert!(energy(&pcm[15_000..]) < 0.05 * energy(&pcm[..320]), "it does not drone on");
+    pcm.clear();
+    assert_eq!(decoder.conceal(10 * 16_000, &mut pcm), 10 * 16_000, "however long");
+    assert_eq!(pcm.len(), 10 * 16_000);
 }
 
 #[test]
