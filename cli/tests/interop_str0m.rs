@@ -41,7 +41,8 @@ fn room_of_two(dtls: [DtlsVersion; 2]) {
         [(&mut peer_1, &mut channel_1, &two, ids[1]), (&mut peer_2, &mut channel_2, &one, ids[0])]
     {
         wait_for("ICE and DTLS", || peer.look().connected.then_some(()));
-        let heard = wait_for("50 packets in a row", || peer.look().line_that_heard(other, 50).map(String::from));
+        let heard =
+            wait_for("50 packets in a row", || peer.look().line_that_heard(other, 50).map(String::from));
         let saw = wait_for("30 pictures in a row", || peer.look().line_that_saw(other, 30).map(String::from));
         peer.look().assert_nothing_strange(&[other]);
         assert_eq!(channel.participant_on(&heard), Some(other_id), "the slot of the voice");
@@ -74,18 +75,27 @@ fn assert_both_hear_and_see(engine: &Engine, engine_voice: u32, peer: &mut Str0m
     });
     wait_for("the engine to see 30 pictures", || (engine.seen().numbers.len() >= 30).then_some(()));
     let seen = engine.seen();
-    assert!(seen.numbers.iter().all(|&number| material.shows(number)), "pictures of another: {:?}", seen.numbers);
+    assert!(
+        seen.numbers.iter().all(|&number| material.shows(number)),
+        "pictures of another: {:?}",
+        seen.numbers
+    );
     assert_eq!(seen.unreadable, 0, "every picture shown has its number");
     assert!(seen.stats.video.iter().all(|slot| slot.undecodable == 0), "{:?}", seen.stats.video);
 
-    wait_for("str0m to hear the engine", || (peer.look().decoded_tone(tone_of(engine_voice)) > 0.8).then_some(()));
+    wait_for("str0m to hear the engine", || {
+        (peer.look().decoded_tone(tone_of(engine_voice)) > 0.8).then_some(())
+    });
     let engine_shows = interop::material::first_number_of(engine_voice);
     let numbers = wait_for("str0m to see 20 pictures of the engine", || {
         let (numbers, bad) = peer.look().decoded_numbers();
         assert_eq!(bad, 0, "every access unit from the engine decodes");
         (numbers.len() >= 20).then_some(numbers)
     });
-    assert!(numbers.iter().all(|number| (engine_shows..engine_shows + 10_000).contains(number)), "{numbers:?}");
+    assert!(
+        numbers.iter().all(|number| (engine_shows..engine_shows + 10_000).contains(number)),
+        "{numbers:?}"
+    );
     assert!(numbers.is_sorted(), "{numbers:?}");
 }
 
@@ -116,7 +126,10 @@ fn str0m_calls_the_engine_with_dtls_1_3() {
 
 #[test]
 fn str0m_calls_the_engine_with_dtls_1_2_and_lines_both_ways() {
-    engine_answers(DtlsVersion::Dtls12, &[(Kind::Audio, Direction::SendRecv), (Kind::Video, Direction::SendRecv)]);
+    engine_answers(
+        DtlsVersion::Dtls12,
+        &[(Kind::Audio, Direction::SendRecv), (Kind::Video, Direction::SendRecv)],
+    );
 }
 
 #[test]

@@ -58,7 +58,12 @@ impl Engine {
         let clock = Clock::new();
         let socket = Socket::bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");
         let config = Config {
-            video: Some(VideoConfig { width: 320, height: 180, fps: 30, max_bitrate: Bitrate::from_kbps(400) }),
+            video: Some(VideoConfig {
+                width: 320,
+                height: 180,
+                fps: 30,
+                max_bitrate: Bitrate::from_kbps(400),
+            }),
             audio_slots: 2,
             video_slots: 2,
             start_bitrate: Bitrate::from_kbps(600),

@@ -50,7 +50,9 @@ impl Ledger {
     pub fn line_that_heard(&self, from: &Material, count: usize) -> Option<&str> {
         let place = |packet: &Vec<u8>| from.audio.iter().position(|sent| sent == packet);
         let mut lines = self.audio.iter();
-        lines.find(|(_, got)| longest_run(got.iter().map(place), from.audio.len()) >= count).map(|(line, _)| &line[..])
+        lines
+            .find(|(_, got)| longest_run(got.iter().map(place), from.audio.len()) >= count)
+            .map(|(line, _)| &line[..])
     }
 
     /// The line on which at least `count` of these pictures came one after the other, byte for byte in every
@@ -62,19 +64,28 @@ impl Ledger {
             sent.iter().position(|sent| *sent == got)
         };
         let mut lines = self.video.iter();
-        lines.find(|(_, got)| longest_run(got.iter().map(place), sent.len()) >= count).map(|(line, _)| &line[..])
+        lines
+            .find(|(_, got)| longest_run(got.iter().map(place), sent.len()) >= count)
+            .map(|(line, _)| &line[..])
     }
 
     /// Whether every packet and every picture that came is, byte for byte, one that somebody of these sent.
     pub fn assert_nothing_strange(&self, from: &[&Material]) {
         for packet in self.audio.values().flatten() {
-            assert!(from.iter().any(|it| it.audio.contains(packet)), "an Opus packet that nobody sent: {packet:02x?}");
+            assert!(
+                from.iter().any(|it| it.audio.contains(packet)),
+                "an Opus packet that nobody sent: {packet:02x?}"
+            );
         }
         let sent: Vec<_> = from.iter().flat_map(|it| &it.video).map(|unit| nals(unit)).collect();
         for unit in self.video.values().flatten() {
             let got = nals(unit);
             let kinds: Vec<u8> = got.iter().map(|nal| nal[0] & 0x1f).collect();
-            assert!(sent.contains(&got), "a picture that nobody sent: {} bytes, NAL types {kinds:?}", unit.len());
+            assert!(
+                sent.contains(&got),
+                "a picture that nobody sent: {} bytes, NAL types {kinds:?}",
+                unit.len()
+            );
         }
     }
 

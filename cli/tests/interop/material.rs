@@ -128,8 +128,10 @@ pub fn tone_anywhere(pcm: &[i16], hz: f64) -> f64 {
 /// The NAL units of an access unit: what two packetisers that both follow RFC 6184 agree on. Access unit
 /// delimiters are left out, which packetisers may drop.
 pub fn nals(annexb: &[u8]) -> Vec<&[u8]> {
-    let mut starts: Vec<usize> =
-        (0..annexb.len().saturating_sub(2)).filter(|&at| annexb[at..].starts_with(&[0, 0, 1])).map(|at| at + 3).collect();
+    let mut starts: Vec<usize> = (0..annexb.len().saturating_sub(2))
+        .filter(|&at| annexb[at..].starts_with(&[0, 0, 1]))
+        .map(|at| at + 3)
+        .collect();
     starts.push(annexb.len() + 3);
     let units = starts.windows(2).map(|pair| {
         let unit = &annexb[pair[0]..pair[1] - 3];

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use undertone_io::ws::{self, Client};
 use undertone_io::{Signal, mailbox};
-use undertone_signaling::message::{self, Body, Description, DescriptionKind, Join, Leave, Participant, Slot};
+use undertone_signaling::message::{
+    self, Body, Description, DescriptionKind, Join, Leave, Participant, Slot,
+};
 
 /// `undertone serve`, open to everybody. Killed when dropped.
 pub struct Server {
@@ -60,10 +62,16 @@ impl Channel {
     /// Enters a room.
     pub fn join(server: &Server, room: &str, name: &str) -> Channel {
         let (mailbox, inbox) = mailbox::mailbox().expect("a mailbox");
-        let client = ws::connect(&server.websocket(), &ws::Options::default(), mailbox).expect("the WebSocket opens");
+        let client =
+            ws::connect(&server.websocket(), &ws::Options::default(), mailbox).expect("the WebSocket opens");
         let mut channel =
             Channel { client, inbox, me: 0, roster: Vec::new(), slots: Vec::new(), answer: None };
-        channel.say(Join { token: String::new(), room: room.into(), name: name.into(), version: message::VERSION });
+        channel.say(Join {
+            token: String::new(),
+            room: room.into(),
+            name: name.into(),
+            version: message::VERSION,
+        });
         wait_for("the room to let us in", || {
             channel.listen();
             (channel.me != 0).then_some(())

@@ -22,8 +22,8 @@ pub struct Setup {
     rtc: Rtc,
     socket: UdpSocket,
     pending: Option<SdpPendingOffer>,
-    /// Lines that an offer of ours will send on.
-    sends: Vec<Mid>,
+    /// Lines that an offer of ours sends on: sound, pictures.
+    sends: [Option<Mid>; 2],
 }
 
 /// While it runs.
@@ -47,20 +47,20 @@ impl Setup {
             .build(Instant::now());
         let address = socket.local_addr().expect("the socket has an address");
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
-        Setup { rtc, socket, pending: None, sends: Vec::new() }
+        Setup { rtc, socket, pending: None, sends: [None; 2] }
     }
 
     /// Offers one line for each of these.
     pub fn offer(&mut self, lines: &[(undertone_media::Kind, Direction)]) -> String {
         let mut api = self.rtc.sdp_api();
         for &(kind, direction) in lines {
-            let kind = match kind {
+            let theirs = match kind {
                 undertone_media::Kind::Audio => MediaKind::Audio,
                 undertone_media::Kind::Video => MediaKind::Video,
             };
-            let mid = api.add_media(kind, direction, None, None, None);
+            let mid = api.add_media(theirs, direction, None, None, None);
             if direction.is_sending() {
-                self.sends.push(mid);
+                self.sends[kind as usize].get_or_insert(mid);
             }
         }
         let (offer, pending) = api.apply().expect("there is something to offer");
@@ -70,7 +70,8 @@ impl Setup {
 
     /// Takes the answer to its offer.
     pub fn accept_answer(&mut self, answer: &str) {
-        let answer = SdpAnswer::from_sdp_string(answer).unwrap_or_else(|e| panic!("str0m reads {answer}: {e}"));
+        let answer =
+            SdpAnswer::from_sdp_string(answer).unwrap_or_else(|e| panic!("str0m reads {answer}: {e}"));
         let pending = self.pending.take().expect("an offer was made");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("str0m takes the answer");
     }
@@ -118,9 +119,8 @@ impl Drop for Str0m {
 /// Sends material at its pace, from when it is connected.
 struct Publisher {
     material: Arc<Material>,
-    lines: Vec<Mid>,
-    audio: Option<Mid>,
-    video: Option<Mid>,
+    /// Where sound goes, and where pictures go.
+    lines: [Option<Mid>; 2],
     started: Option<Instant>,
     /// Packets and pictures sent.
     sent: (u64, u64),
@@ -129,8 +129,8 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn new(material: Arc<Material>, lines: Vec<Mid>) -> Publisher {
-        Publisher { material, lines, audio: None, video: None, started: None, sent: (0, 0), picture: 0 }
+    fn new(material: Arc<Material>, lines: [Option<Mid>; 2]) -> Publisher {
+        Publisher { material, lines, started: None, sent: (0, 0), picture: 0 }
     }
 
     fn due(&self) -> Option<Instant> {
@@ -146,18 +146,19 @@ impl Publisher {
         let (mid, codec, time, data) = if started + Duration::from_millis(20 * packets) <= now {
             self.sent.0 += 1;
             let packet = &self.material.audio[packets as usize % self.material.audio.len()];
-            (self.audio, Codec::Opus, MediaTime::new(packets * 960, Frequency::FORTY_EIGHT_KHZ), packet)
+            (self.lines[0], Codec::Opus, MediaTime::new(packets * 960, Frequency::FORTY_EIGHT_KHZ), packet)
         } else if started + Duration::from_micros(pictures * 1_000_000 / 30) <= now {
             self.sent.1 += 1;
             let picture = &self.material.video[self.picture];
             self.picture = (self.picture + 1) % self.material.video.len();
-            (self.video, Codec::H264, MediaTime::from_90khz(pictures * 3_000), picture)
+            (self.lines[1], Codec::H264, MediaTime::from_90khz(pictures * 3_000), picture)
         } else {
             return Ok(false);
         };
         let Some(writer) = mid.and_then(|mid| rtc.writer(mid)) else { return Ok(true) };
         let suits = |it: &&str0m::format::PayloadParams| {
-            it.spec().codec == codec && (codec == Codec::Opus || it.spec().format.packetization_mode == Some(1))
+            it.spec().codec == codec
+                && (codec == Codec::Opus || it.spec().format.packetization_mode == Some(1))
         };
         let pt = writer.payload_params().find(suits).ok_or(format!("{codec:?} was not agreed"))?.pt();
         writer.write(pt, now, time, data.clone()).map_err(|e| e.to_string())?;
@@ -200,7 +201,9 @@ fn drive(
                 ),
                 Err(e) => return Err(format!("str0m cannot tell what a datagram is: {e}")),
             },
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Input::Timeout(Instant::now()),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Input::Timeout(Instant::now())
+            }
             Err(e) if e.kind() == ErrorKind::ConnectionRefused => continue,
             Err(e) => return Err(e.to_string()),
         };
@@ -216,11 +219,10 @@ fn on_event(rtc: &Rtc, event: str0m::Event, sender: &mut Publisher, events: &Sen
             Event::Connected
         }
         str0m::Event::MediaAdded(media) => {
-            // The first line of each kind; of an offer of our own, only those that we meant to send on.
-            let ours = sender.lines.is_empty() || sender.lines.contains(&media.mid);
-            let line = if media.kind == MediaKind::Audio { &mut sender.audio } else { &mut sender.video };
-            if ours && media.direction.is_sending() && line.is_none() {
-                *line = Some(media.mid);
+            // Of somebody else's offer: the first line of each kind on which we may send.
+            let line = &mut sender.lines[usize::from(media.kind == MediaKind::Video)];
+            if media.direction.is_sending() {
+                line.get_or_insert(media.mid);
             }
             return;
         }
