@@ -27,7 +27,7 @@ const link = new URL(location.href);
 const token = link.searchParams.get('token') ?? '';
 const granted = claims(token);
 
-let room = decodeURIComponent(link.pathname.split('/').pop());
+let room = roomOf(link);
 let call = null;
 let tries = 0;
 let waiting = 0;
@@ -48,6 +48,15 @@ function openLobby() {
   name.value = granted.sub || remembered() || name.value;
   name.readOnly = Boolean(granted.sub);
   (room ? name : $('room')).focus();
+}
+
+function roomOf({ pathname }) {
+  const name = pathname.split('/').pop();
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // a stray percent sign
+  }
 }
 
 /** What a token says to its bearer; the server checks it, we only read it. */
@@ -71,7 +80,8 @@ function remembered() {
 $('door').onsubmit = (event) => {
   event.preventDefault();
   if (!room) {
-    room = $('room').value.trim();
+    // A path with these would not be a room's.
+    room = $('room').value.trim().replace(/[./\\]+/g, '-');
     if (!room) return $('room').focus();
     history.pushState(null, '', `${encodeURIComponent(room)}${location.search}`);
     openLobby();
@@ -118,8 +128,7 @@ function enter() {
 
 function onJoined() {
   $('trouble').close();
-  // The server tells anew who is here; there is nobody yet to greet or to miss.
-  known = null;
+  clearStage(); // after a server's restart, numbers mean other people
   show('call');
   banner('Connecting…');
   if (!call.publish) media.close();
@@ -132,14 +141,19 @@ function onJoined() {
 }
 
 function leave() {
+  if (call?.self) toast('You left the call.');
   call?.leave();
   call = null;
   clearInterval(waiting);
   $('trouble').close();
+  clearStage();
+  openLobby();
+}
+
+function clearStage() {
   tiles.forEach(({ element }) => element.remove());
   tiles.clear();
-  openLobby();
-  toast('You left the call.');
+  known = null;
 }
 
 function onFault({ code, message, hint, wasConnected }) {
@@ -177,9 +191,12 @@ $('trouble').oncancel = (event) => {
 };
 $('leave').onclick = leave;
 addEventListener('pagehide', () => call?.leave());
+addEventListener('pageshow', ({ persisted }) => persisted && leave());
+addEventListener('popstate', () => location.reload());
 
 // ---- Tiles.
 
+/** Who was here when we last looked: number to name; null before the first look. */
 let known = null;
 
 /** Makes the stage what roster, slots and our own devices say. */
@@ -199,15 +216,18 @@ function render() {
     const tile = tiles.get(person.id) ?? addTile(person);
     const own = person.id === call.self;
     const muted = own ? !media.on.audio : person.muted || !person.audio;
-    tile.element.querySelector('.name').textContent = own ? `${person.name} (you)` : person.name;
+    tile.element.querySelector('.name').textContent = own ? 'You' : person.name;
     tile.element.querySelector('.initials').textContent = initials(person.name);
     tile.element.classList.toggle('is-muted', muted);
     tile.element.setAttribute('aria-label', `${person.name}${own ? ' (you)' : ''}${muted ? ', muted' : ''}`);
     const slot = own ? null : call.slotOf(person.id, 'video');
     const track = own ? media.tracks.video : slot?.active ? call.receiver(slot.mid)?.track : null;
     showTrack(tile, track);
-    $('stage').append(tile.element); // in the roster's order, ourselves last
   }
+  // In the roster's order, ourselves last; moved only if need be, since a moved video stutters.
+  const ordered = wanted.map(({ id }) => tiles.get(id).element);
+  const present = $('stage').querySelectorAll('.tile');
+  if (ordered.some((element, n) => element !== present[n])) $('stage').append(...ordered);
   const alone = people.length === 0;
   $('alone').hidden = !alone;
   tiles.get(call.self)?.element.classList.toggle('floating', people.length === 1);

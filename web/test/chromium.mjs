@@ -13,7 +13,7 @@ import { join } from 'node:path';
 const FLAGS = [
   '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
-  '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream=fps=30', '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required', '--remote-debugging-pipe',
   // Several pages at once, each as awake as if it were in front.
   '--disable-renderer-backgrounding', '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows',
