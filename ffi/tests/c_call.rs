@@ -1,0 +1,199 @@
+//! Calls made by a C program, through a running server, over real sockets. No sound card is asked for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const KEY: &str = "a secret of this test alone, long enough";
+const HZ: f64 = 440.0;
+
+/// The folder that holds the library and the binary, and the compiled C programs.
+struct Built {
+    release: PathBuf,
+    call: PathBuf,
+}
+
+/// Builds once what `cargo test` does not: the shared library and the server.
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // target/PROFILE/deps/c_call-HASH
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let target = profile.parent().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "-p",
+                "undertone-ffi",
+                "-p",
+                "undertone-cli",
+                "--target-dir",
+            ])
+            .arg(target)
+            .current_dir(root)
+            .status()
+            .unwrap();
+        assert!(status.success(), "the library and the server build");
+        let release = target.join("release");
+        let call = compile("tests/call.c", &release);
+        compile("examples/tone.c", &release);
+        Built { release, call }
+    })
+}
+
+/// Compiles a C program against header and shared library, with every warning an error.
+fn compile(source: &str, release: &Path) -> PathBuf {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(Path::new(source).file_stem().unwrap());
+    let output = Command::new(std::env::var_os("CC").as_deref().unwrap_or(OsStr::new("cc")))
+        .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-I"])
+        .arg(crate_dir.join("include"))
+        .arg(crate_dir.join(source))
+        .arg("-o")
+        .arg(&program)
+        .arg("-L")
+        .arg(release)
+        .args(["-lundertone", "-lm"])
+        .arg(format!("-Wl,-rpath,{}", release.display()))
+        .output()
+        .expect("a C compiler: install gcc or clang, or set CC");
+    assert!(output.status.success(), "{source}:\n{}", String::from_utf8_lossy(&output.stderr));
+    program
+}
+
+/// `undertone serve`, until dropped.
+struct Server {
+    process: Child,
+    http: String,
+}
+
+impl Server {
+    fn start(key: Option<&str>) -> Server {
+        let mut command = Command::new(built().release.join("undertone"));
+        command.args(["serve", "--http", "127.0.0.1:0", "--media", "127.0.0.1:0", "--json"]);
+        command.env_remove("UNDERTONE_KEY");
+        command.args(key.into_iter().flat_map(|key| ["--key", key]));
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).expect("one line of JSON");
+        Server { process, http: format!("http://{}", told["http"].as_str().unwrap()) }
+    }
+
+    fn room(&self, name: &str) -> String {
+        format!("{}/{name}", self.http)
+    }
+
+    /// A link with a token, as an operator hands it out.
+    fn invite(&self, room: &str, name: &str) -> String {
+        let output = Command::new(built().release.join("undertone"))
+            .args(["token", "--url", &self.http, "--room", room, "--name", name, "--key", KEY])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(args: &[&str]) -> Child {
+    Command::new(&built().call).args(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
+}
+
+/// The `name value` lines of a program that has kept every promise; the last of each name.
+fn finish(child: Child) -> BTreeMap<String, String> {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{:?}\n{text}", output.status);
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn number(results: &BTreeMap<String, String>, name: &str) -> f64 {
+    results
+        .get(name)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {results:?}"))
+}
+
+#[test]
+fn one_talks_and_the_other_hears_it() {
+    let server = Server::start(Some(KEY));
+    let hz = HZ.to_string();
+    let listener = spawn(&["listen", &server.invite("tea", "listener"), "7", &hz]);
+    std::thread::sleep(Duration::from_millis(500));
+    let talker = spawn(&["talk", &server.invite("tea", "talker"), "5", &hz]);
+    let (talker, listener) = (finish(talker), finish(listener));
+
+    for who in [&talker, &listener] {
+        assert!(number(who, "connected") < 2_000.0, "{who:?}");
+        assert_eq!(number(who, "people"), 2.0, "both are in the roster: {who:?}");
+        assert_eq!(number(who, "left"), 1.0, "leaving is told as an event: {who:?}");
+    }
+    assert_eq!(listener["slot"], talker["joined"], "the slot names who is heard");
+    // A sine of amplitude 8000 has 5657 RMS.
+    assert!((2_500.0..9_000.0).contains(&number(&listener, "rms")), "{listener:?}");
+    assert!(number(&listener, "share") > 0.9, "what is heard is the tone: {listener:?}");
+    assert!((number(&listener, "crossings") - HZ).abs() < 5.0, "and of its frequency: {listener:?}");
+    assert!(number(&listener, "played") > 2_000.0, "{listener:?}");
+    assert!(number(&listener, "concealed") < 500.0, "{listener:?}");
+    assert_eq!(number(&listener, "muted"), 1.0, "the talker's mute is told: {listener:?}");
+    assert_eq!(number(&talker, "share"), 0.0, "nobody hears himself: {talker:?}");
+}
+
+#[test]
+fn a_wrong_token_and_a_missing_one_are_refused() {
+    let server = Server::start(Some(KEY));
+    let forged = format!("{}?token=eyJhbGciOiJIUzI1NiJ9.e30.AAAA", server.room("tea"));
+    let other_room = server.invite("tea", "x").replace("/tea?", "/coffee?");
+    for link in [forged, server.room("tea"), other_room] {
+        let results = finish(spawn(&["fail", &link]));
+        assert_eq!(results["code"], "6", "UT_REFUSED: {results:?}");
+        assert!(results["text"].contains("refused"), "{results:?}");
+    }
+}
+
+#[test]
+fn nobody_there_is_unreachable() {
+    // Bound and dropped: nothing listens there now.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let results = finish(spawn(&["fail", &format!("http://127.0.0.1:{port}/tea")]));
+    assert_eq!(results["code"], "7", "UT_UNREACHABLE: {results:?}");
+    assert!(results["text"].contains("nothing listens there"), "{results:?}");
+}
+
+#[test]
+fn a_server_without_tls_is_no_https() {
+    let server = Server::start(None);
+    let results = finish(spawn(&["fail", &server.room("tea").replace("http:", "https:")]));
+    assert_eq!(results["code"], "8", "UT_TLS: {results:?}");
+}
+
+#[test]
+fn a_call_may_be_freed_in_any_state() {
+    let server = Server::start(None);
+    let results = finish(spawn(&["abandon", &server.room("tea")]));
+    assert!(number(&results, "slowest") < 1_700.0, "freeing never hangs: {results:?}");
+    // A server that takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let results = finish(spawn(&["abandon", &format!("http://{}/tea", silent.local_addr().unwrap())]));
+    assert!(number(&results, "slowest") < 100.0, "what has not begun is not waited for: {results:?}");
+}
+
+#[test]
+fn misuse_is_answered_with_a_code() {
+    finish(spawn(&["misuse"]));
+}

@@ -1,0 +1,291 @@
+/*
+ * One participant of a call, as tests/c_call.rs wants it:
+ *
+ *     call talk URL SECONDS HZ      send a tone, print what is heard
+ *     call listen URL SECONDS HZ    send nothing, print how much of what is heard is a tone of that frequency
+ *     call fail URL                 print the code with which the call fails
+ *     call abandon URL              free calls in every state, without leaving them
+ *     call misuse                   give every function what it must refuse
+ *
+ * Results are `name value` lines on stdout. It exits with 1 if the library breaks a promise.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "undertone.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PI 3.14159265358979
+enum { RATE = 16000, STEP = RATE / 100 };
+
+#define CHECK(what)                                                                                          \
+    do {                                                                                                     \
+        if (!(what)) {                                                                                       \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what);                               \
+            exit(1);                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+static long long now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static void wait_until(long long due) {
+    long long left = due - now_ns();
+    if (left > 0) {
+        struct timespec nap = { .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
+        nanosleep(&nap, NULL);
+    }
+}
+
+static ut_call *start(const char *url, const char *name, uint32_t send) {
+    ut_options options = { .size = sizeof options, .room_url = url, .name = name, .send = send };
+    ut_call *call = NULL;
+    CHECK(ut_call_new(&options, &call) == UT_OK);
+    CHECK(call != NULL);
+    CHECK(ut_call_join(call) == UT_OK);
+    CHECK(ut_call_join(call) == UT_BAD_STATE);
+    return call;
+}
+
+/* What is heard, second by second: its energy, and how much of that is one frequency (Goertzel). */
+struct ear {
+    double hz, energy, s1, s2;
+    int samples, crossings;
+    int16_t last;
+    /* Of the second that had most of the tone. */
+    double best_rms, best_share;
+    int best_crossings;
+};
+
+static void hear(struct ear *ear, const int16_t *pcm, int samples) {
+    double turn = 2 * cos(2 * PI * ear->hz / RATE);
+    for (int i = 0; i < samples; i++) {
+        double s0 = pcm[i] + turn * ear->s1 - ear->s2;
+        ear->s2 = ear->s1;
+        ear->s1 = s0;
+        ear->energy += (double)pcm[i] * pcm[i];
+        ear->crossings += ear->last < 0 && pcm[i] >= 0;
+        ear->last = pcm[i];
+    }
+    ear->samples += samples;
+    if (ear->samples < RATE)
+        return;
+    double tone = ear->s1 * ear->s1 + ear->s2 * ear->s2 - turn * ear->s1 * ear->s2;
+    double share = ear->energy > 0 ? 2 * tone / (ear->samples * ear->energy) : 0;
+    double rms = sqrt(ear->energy / ear->samples);
+    if (rms * share > ear->best_rms * ear->best_share) {
+        ear->best_rms = rms;
+        ear->best_share = share;
+        ear->best_crossings = ear->crossings;
+    }
+    ear->energy = ear->s1 = ear->s2 = 0;
+    ear->samples = ear->crossings = 0;
+}
+
+static int converse(const char *url, const char *name, int talks, double seconds, double hz) {
+    ut_call *call = start(url, name, talks ? UT_AUDIO : 0);
+    struct ear ear = { .hz = hz };
+    int over = 0, muted = 0;
+    uint32_t people = 0;
+    long long due = now_ns();
+    /* The listener takes 20 ms at a time, as many devices do; the talker 10. */
+    int pull = talks ? 1 : 2;
+    for (int step = 0; step < seconds * 100 && !over; step++) {
+        int16_t pcm[2 * STEP];
+        if (talks) {
+            for (int i = 0; i < STEP; i++)
+                pcm[i] = (int16_t)(8000 * sin(2 * PI * hz * (step * STEP + i) / RATE));
+            CHECK(ut_call_push(call, pcm, STEP) == UT_OK);
+        }
+        if (step % pull == 0) {
+            CHECK(ut_call_pull(call, (size_t)(pull * STEP), pcm) == UT_OK);
+            hear(&ear, pcm, pull * STEP);
+        }
+        const ut_event *event;
+        while (ut_call_poll(call, &event) == UT_OK) {
+            CHECK(event->text != NULL);
+            switch (event->kind) {
+            case UT_EVENT_JOINED:
+                CHECK(event->participant > 0);
+                printf("joined %u\n", event->participant);
+                break;
+            case UT_EVENT_ROSTER:
+                people = event->participant_count > people ? (uint32_t)event->participant_count : people;
+                for (size_t i = 0; i < event->participant_count; i++) {
+                    CHECK(event->participants[i].name != NULL && event->participants[i].id > 0);
+                    muted |= strcmp(event->participants[i].name, name) != 0 &&
+                             event->participants[i].muted == UT_AUDIO;
+                }
+                break;
+            case UT_EVENT_CONNECTED:
+                printf("connected %u\n", event->setup_ms);
+                break;
+            case UT_EVENT_SLOT:
+                if (event->participant > 0 && event->media == UT_AUDIO)
+                    printf("slot %u\n", event->participant);
+                break;
+            case UT_EVENT_ENDED:
+            case UT_EVENT_FAILED:
+                printf("over %u %s\n", event->code, event->text);
+                over = 1;
+                break;
+            }
+        }
+        /* The talker ends with a second of silence behind its mute. */
+        if (talks && step == (int)(seconds * 100) - 100)
+            CHECK(ut_call_mute(call, UT_AUDIO, 1) == UT_OK);
+        wait_until(due += 10000000);
+    }
+
+    ut_stats stats = { .size = sizeof stats };
+    CHECK(ut_call_stats(call, &stats) == UT_OK);
+    CHECK(stats.size == sizeof stats);
+    printf("people %u\nmuted %d\n", people, muted);
+    printf("rms %.0f\nshare %.3f\ncrossings %d\n", ear.best_rms, ear.best_share, ear.best_crossings);
+    printf("sent %llu\nreceived %llu\nplayed %llu\nconcealed %llu\nmissing %llu\n",
+           (unsigned long long)stats.wire_sent_bytes, (unsigned long long)stats.wire_received_bytes,
+           (unsigned long long)stats.played_ms, (unsigned long long)stats.concealed_ms,
+           (unsigned long long)stats.speaker_missing);
+
+    if (!over) {
+        CHECK(ut_call_leave(call) == UT_OK);
+        const ut_event *event = NULL;
+        long long until = now_ns() + 2000000000LL;
+        while (!over && now_ns() < until) {
+            while (ut_call_poll(call, &event) == UT_OK)
+                over |= event->kind == UT_EVENT_ENDED;
+            wait_until(now_ns() + 5000000);
+        }
+        printf("left %d\n", over);
+    }
+    ut_call_free(call);
+    return 0;
+}
+
+static int fail(const char *url) {
+    ut_call *call = start(url, "unlucky", UT_AUDIO);
+    for (int wait = 0; wait < 1500; wait++) {
+        const ut_event *event;
+        while (ut_call_poll(call, &event) == UT_OK)
+            if (event->kind == UT_EVENT_FAILED) {
+                printf("code %u\ntext %s\n", event->code, event->text);
+                CHECK(strlen(ut_result_text(event->code)) > 0);
+                ut_call_free(call);
+                return 0;
+            }
+        wait_until(now_ns() + 10000000);
+    }
+    printf("code none\n");
+    ut_call_free(call);
+    return 0;
+}
+
+static int abandon(const char *url) {
+    static const int waits_ms[] = { 0, 1, 5, 20, 60, 150, 400 };
+    ut_options options = { .size = sizeof options, .room_url = url, .send = UT_AUDIO };
+    ut_call *call = NULL;
+    CHECK(ut_call_new(&options, &call) == UT_OK);
+    CHECK(ut_call_leave(call) == UT_BAD_STATE);
+    ut_call_free(call);
+    ut_call_free(NULL);
+    long long slowest = 0;
+    for (size_t i = 0; i < sizeof waits_ms / sizeof *waits_ms; i++) {
+        int16_t pcm[STEP] = { 0 };
+        call = start(url, "fleeting", UT_AUDIO);
+        CHECK(ut_call_push(call, pcm, STEP) == UT_OK);
+        wait_until(now_ns() + waits_ms[i] * 1000000LL);
+        CHECK(ut_call_pull(call, STEP, pcm) == UT_OK);
+        long long before = now_ns();
+        ut_call_free(call);
+        long long took = now_ns() - before;
+        slowest = took > slowest ? took : slowest;
+    }
+    printf("slowest %lld\n", slowest / 1000000);
+    return 0;
+}
+
+static int misuse(void) {
+    int16_t pcm[STEP] = { 0 };
+    const ut_event *event = NULL;
+    const ut_picture *seen = NULL;
+    ut_stats stats = { .size = sizeof stats };
+    ut_options options = { .size = sizeof options, .room_url = "http://127.0.0.1:9/room" };
+    ut_call *call = NULL;
+
+    CHECK(strlen(ut_version()) >= 5);
+    CHECK(strcmp(ut_result_text(UT_OK), "done") == 0);
+    CHECK(strlen(ut_result_text(987654)) > 0);
+    CHECK(ut_call_new(NULL, &call) == UT_NULL);
+    CHECK(ut_call_new(&options, NULL) == UT_NULL);
+    ut_options bad = options;
+    bad.room_url = "http://127.0.0.1:9/";
+    CHECK(ut_call_new(&bad, &call) == UT_BAD_URL);
+    bad = options;
+    bad.send = 8;
+    CHECK(ut_call_new(&bad, &call) == UT_BAD_ARGUMENT);
+    bad = options;
+    bad.size = 3;
+    CHECK(ut_call_new(&bad, &call) == UT_BAD_ARGUMENT);
+    CHECK(call == NULL); /* Outputs are written only on success. */
+
+    CHECK(ut_call_join(NULL) == UT_NULL);
+    CHECK(ut_call_push(NULL, pcm, STEP) == UT_NULL);
+    CHECK(ut_call_pull(NULL, STEP, pcm) == UT_NULL);
+    CHECK(ut_call_push_picture(NULL, NULL) == UT_NULL);
+    CHECK(ut_call_pull_picture(NULL, &seen) == UT_NULL);
+    CHECK(ut_call_poll(NULL, &event) == UT_NULL);
+    CHECK(ut_call_stats(NULL, &stats) == UT_NULL);
+    CHECK(ut_call_mute(NULL, UT_AUDIO, 1) == UT_NULL);
+    CHECK(ut_call_leave(NULL) == UT_NULL);
+
+    CHECK(ut_call_new(&options, &call) == UT_OK);
+    CHECK(ut_call_push(call, NULL, STEP) == UT_NULL);
+    CHECK(ut_call_push(call, pcm, STEP - 1) == UT_BAD_ARGUMENT);
+    CHECK(ut_call_push(call, pcm, 0) == UT_BAD_ARGUMENT);
+    CHECK(ut_call_pull(call, STEP, NULL) == UT_NULL);
+    CHECK(ut_call_pull(call, 1, pcm) == UT_BAD_ARGUMENT);
+    pcm[0] = 1;
+    CHECK(ut_call_pull(call, STEP, pcm) == UT_OK && pcm[0] == 0);
+    CHECK(ut_call_poll(call, NULL) == UT_NULL);
+    CHECK(ut_call_poll(call, &event) == UT_DRAINED && event == NULL);
+    CHECK(ut_call_pull_picture(call, NULL) == UT_NULL);
+    CHECK(ut_call_pull_picture(call, &seen) == UT_DRAINED && seen == NULL);
+    CHECK(ut_call_stats(call, NULL) == UT_NULL);
+    stats.size = 4;
+    CHECK(ut_call_stats(call, &stats) == UT_BAD_ARGUMENT);
+    CHECK(ut_call_mute(call, 0, 1) == UT_BAD_ARGUMENT);
+    CHECK(ut_call_mute(call, 4, 1) == UT_BAD_ARGUMENT);
+    ut_picture picture = { .width = 2 };
+    CHECK(ut_call_push_picture(call, NULL) == UT_NULL);
+    CHECK(ut_call_push_picture(call, &picture) == UT_BAD_STATE);
+    ut_call_free(call);
+
+    options.send = UT_VIDEO;
+    CHECK(ut_call_new(&options, &call) == UT_OK);
+    CHECK(ut_call_push_picture(call, &picture) == UT_MEDIA);
+    ut_call_free(call);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    /* A test that is stopped shall still have said what it saw. */
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    const char *mode = argc > 1 ? argv[1] : "";
+    if (argc == 5 && strcmp(mode, "talk") == 0)
+        return converse(argv[2], "talker", 1, atof(argv[3]), atof(argv[4]));
+    if (argc == 5 && strcmp(mode, "listen") == 0)
+        return converse(argv[2], "listener", 0, atof(argv[3]), atof(argv[4]));
+    if (argc == 3 && strcmp(mode, "fail") == 0)
+        return fail(argv[2]);
+    if (argc == 3 && strcmp(mode, "abandon") == 0)
+        return abandon(argv[2]);
+    if (argc == 2 && strcmp(mode, "misuse") == 0)
+        return misuse();
+    fprintf(stderr, "usage: see the head of call.c\n");
+    return 2;
+}
