@@ -23,7 +23,8 @@ const RTCP_INDEX: usize = 4;
 /// Sealing of one kind of packet in one direction.
 pub(super) enum Cipher {
     Gcm { key: LessSafeKey, salt: [u8; 12] },
-    Cm { key: EncryptingKey, salt: [u8; 14], mac: hmac::Key },
+    /// Boxed, since these keys are large, and a session holds four ciphers.
+    Cm { key: Box<EncryptingKey>, salt: [u8; 14], mac: Box<hmac::Key> },
 }
 
 /// Which session keys to derive (RFC 3711 §4.3.2).
@@ -65,9 +66,9 @@ impl Cipher {
             Profile::AeadAes256Gcm => gcm(&AES_256_GCM),
             Profile::AeadAes128Gcm => gcm(&AES_128_GCM),
             Profile::Aes128CmSha1_80 => Some(Cipher::Cm {
-                key: counter_mode(key)?,
+                key: Box::new(counter_mode(key)?),
                 salt: salt.try_into().ok()?,
-                mac: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, mac),
+                mac: Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, mac)),
             }),
         }
     }
