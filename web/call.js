@@ -231,9 +231,12 @@ export class Call extends EventTarget {
   // ---- The end.
 
   #noPath() {
-    this.#fail('MEDIA_PATH',
-      this.#wasConnected ? 'The connection for sound and picture was lost.' : 'Sound and picture do not get through to the server.',
-      'Many company and guest networks block UDP. Try another network, such as a phone\'s hotspot.');
+    if (this.#wasConnected) {
+      this.#fail('MEDIA_PATH', 'Sound and picture no longer get through.', 'Check your network.');
+    } else {
+      this.#fail('MEDIA_PATH', 'Sound and picture do not get through to the server.',
+        'Many company and guest networks block UDP. Try another network, such as a phone\'s hotspot.');
+    }
   }
 
   #gone() {

@@ -14,17 +14,24 @@ const NAMES = { audio: 'microphone', video: 'camera' };
 export class Media extends EventTarget {
   tracks = { audio: null, video: null };
   on = { audio: false, video: false };
-  /** Why a device is missing: a sentence or two, or ''. */
-  problem = { audio: '', video: '' };
 
+  /** Why a device is missing: the name of the browser's exception, or a reason of ours; '' if it is not. */
+  #failed = { audio: '', video: '' };
   #chosen = { audio: undefined, video: undefined };
   #context = null;
   #analyser = null;
 
+  /** What is wrong with our devices and what to do about it, in a sentence or two; '' if all is well. */
+  get problem() {
+    const { audio, video } = this.#failed;
+    if (audio && audio === video) return explain('microphone or camera', audio);
+    return [audio && explain(NAMES.audio, audio), video && explain(NAMES.video, video)].filter(Boolean).join(' ');
+  }
+
   /** Opens both with one question to the person; what cannot be had is left out and explained. */
   async open() {
     if (!navigator.mediaDevices) {
-      this.problem.audio = this.problem.video = 'Browsers give microphone and camera to https pages and localhost only. Open this page by https; until then you can listen.';
+      this.#failed = { audio: 'insecure', video: 'insecure' };
       this.#changed();
       return;
     }
@@ -86,12 +93,13 @@ export class Media extends EventTarget {
   }
 
   async #openOne(kind) {
+    if (!navigator.mediaDevices) return;
     const exact = this.#chosen[kind] && { deviceId: { exact: this.#chosen[kind] } };
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ [kind]: { ...CONSTRAINTS[kind], ...exact } });
       this.#adopt(stream.getTracks()[0]);
     } catch (error) {
-      this.problem[kind] = explain(kind, error);
+      this.#failed[kind] = error.name;
     }
   }
 
@@ -100,10 +108,10 @@ export class Media extends EventTarget {
     this.#drop(kind);
     this.tracks[kind] = track;
     this.on[kind] = true;
-    this.problem[kind] = '';
+    this.#failed[kind] = '';
     track.onended = () => {
       this.#drop(kind);
-      this.problem[kind] = `The ${NAMES[kind]} was unplugged or taken away.`;
+      this.#failed[kind] = 'gone';
       this.#changed();
     };
     if (kind === 'audio') this.#listen(track);
@@ -127,19 +135,22 @@ export class Media extends EventTarget {
   }
 }
 
-function explain(kind, { name }) {
-  const device = NAMES[kind];
-  switch (name) {
+function explain(device, reason) {
+  switch (reason) {
+    case 'insecure':
+      return 'Browsers give microphone and camera to https pages and localhost only. Open this page by https; here you can listen.';
+    case 'gone':
+      return `The ${device} was unplugged or taken away.`;
     case 'NotAllowedError':
     case 'SecurityError':
-      return `This page may not use the ${device}. Allow it by the icon beside the address, then switch it on again.`;
+      return `This page may not use the ${device}. Change that by the icon beside the address, then switch on again.`;
     case 'NotFoundError':
     case 'OverconstrainedError':
-      return `No ${device} was found. Plug one in, then switch it on again.`;
+      return `No ${device} was found. Plug one in, then switch on again.`;
     case 'NotReadableError':
     case 'AbortError':
-      return `The ${device} is in use by another program, or does not answer. Close the other program, then switch it on again.`;
+      return `The ${device} does not answer, or another program uses it. Close that program, then switch on again.`;
     default:
-      return `The ${device} cannot be used (${name}).`;
+      return `The ${device} cannot be used (${reason}).`;
   }
 }

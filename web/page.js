@@ -14,6 +14,7 @@ const HANGOVER = 500;
 const TROUBLE = {
   GONE: { title: 'The server is gone', retry: true, auto: true },
   SHUTTING_DOWN: { title: 'The server is restarting', retry: true, auto: true },
+  LOST: { title: 'The connection was lost', retry: true, auto: true },
   MEDIA_PATH: { title: 'No way through for sound and picture', retry: true },
   TOKEN_INVALID: { title: 'This link does not let you in' },
   TOKEN_EXPIRED: { title: 'This link has expired' },
@@ -134,7 +135,7 @@ function onJoined() {
   if (!call.publish) media.close();
   for (const kind of ['audio', 'video']) call.setMuted(kind, !media.on[kind]);
   if (!call.publish) toast('Your link lets you listen only.');
-  else if (!media.tracks.audio) toast(media.problem.audio || 'You have no microphone: the others cannot hear you.');
+  else if (!media.tracks.audio) toast(media.problem || 'You have no microphone: the others cannot hear you.');
   else if (!hasPictures()) toast('This browser has no H.264: you will hear the others, but not see them.');
   navigator.wakeLock?.request('screen').catch(() => {});
   render();
@@ -157,7 +158,9 @@ function clearStage() {
 }
 
 function onFault({ code, message, hint, wasConnected }) {
-  const { title = 'The call cannot go on', retry, auto } = TROUBLE[code] ?? {};
+  // A path that has worked comes back more often than not.
+  const kind = code === 'MEDIA_PATH' && wasConnected ? 'LOST' : code;
+  const { title = 'The call cannot go on', retry, auto } = TROUBLE[kind] ?? {};
   $('trouble-title').textContent = title;
   $('trouble-text').textContent = message;
   $('trouble-hint').textContent = hint;
@@ -165,8 +168,7 @@ function onFault({ code, message, hint, wasConnected }) {
   $('retry').textContent = 'Try again';
   $('join').disabled = false;
   $('join').textContent = 'Join';
-  // A path that has worked, and a server that was there, come back more often than not.
-  if (auto || retry && wasConnected) {
+  if (auto) {
     let seconds = BACKOFF[Math.min(tries++, BACKOFF.length - 1)];
     const count = () => {
       $('retry').textContent = `Try again (${seconds})`;
@@ -335,9 +337,9 @@ function renderMedia() {
   if (preview.srcObject?.getTracks()[0] !== media.tracks.video) {
     preview.srcObject = media.tracks.video && new MediaStream([media.tracks.video]);
   }
-  const problems = [...new Set([media.problem.audio, media.problem.video])].filter(Boolean);
-  $('problem').textContent = problems.join(' ');
-  $('problem').hidden = !problems.length;
+  $('loudness').hidden = !media.on.audio;
+  $('problem').textContent = media.problem;
+  $('problem').hidden = !media.problem;
 }
 
 media.addEventListener('change', () => {
@@ -355,7 +357,7 @@ async function toggle(kind) {
   if (call?.publish === false) return;
   media.wake();
   await media.set(kind, !media.on[kind]);
-  if (media.problem[kind]) toast(media.problem[kind]);
+  if (!media.tracks[kind] && media.problem) toast(media.problem);
 }
 
 for (const button of document.querySelectorAll('[data-toggle]')) {

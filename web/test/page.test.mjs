@@ -80,7 +80,7 @@ test('without permission one may still listen, and is told how to speak', async 
   try {
     const page = await strict.open(open.room('listen'));
     await page.until(`!document.getElementById('problem').hidden`);
-    assert.match(await text(page, 'problem'), /may not use the microphone.*Allow it/);
+    assert.match(await text(page, 'problem'), /may not use the microphone or camera.*Change that/);
     await press(page, '#join');
     await page.until('undertone.call?.connected');
     const label = `document.querySelector('#call [data-toggle=audio]').getAttribute('aria-label')`;
