@@ -22,9 +22,16 @@ const RTCP_INDEX: usize = 4;
 
 /// Sealing of one kind of packet in one direction.
 pub(super) enum Cipher {
-    Gcm { key: LessSafeKey, salt: [u8; 12] },
+    Gcm {
+        key: LessSafeKey,
+        salt: [u8; 12],
+    },
     /// Boxed, since these keys are large, and a session holds four ciphers.
-    Cm { key: Box<EncryptingKey>, salt: [u8; 14], mac: Box<hmac::Key> },
+    Cm {
+        key: Box<EncryptingKey>,
+        salt: [u8; 14],
+        mac: Box<hmac::Key>,
+    },
 }
 
 /// Which session keys to derive (RFC 3711 §4.3.2).
