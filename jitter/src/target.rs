@@ -81,7 +81,12 @@ pub struct Target {
     candidates: Vec<Candidate>,
     chosen: usize,
     base: Option<i64>,
+    /// How much talk has been heard, in µs, as far as it still matters.
+    heard: u64,
 }
+
+/// How many times a repair counts in the first moments of a call.
+const EAGER: u64 = 5;
 
 /// The target moves for at least this much delay, in µs, saved over the whole memory.
 const WORTHWHILE: u64 = 1_000;
@@ -132,7 +137,7 @@ impl Target {
             })
             .collect();
         let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
-        Target { costs, candidates, chosen, base: None }
+        Target { costs, candidates, chosen, base: None, heard: 0 }
     }
 
     /// The delay above the fastest path to aim at.
@@ -156,6 +161,13 @@ impl Target {
             }
         }
         self.base = Some(base);
+        // Loss comes at a rate, where a stall comes once: a packet lost in the first second of a call tells
+        // of one a second. So a repair bills for all the memory that was not heard yet, up to a point.
+        let memory_micros = memory as u64;
+        let eager = memory_micros / self.heard.max(memory_micros / EAGER).max(1);
+        if coming == Coming::InOrder {
+            self.heard = (self.heard + span as u64).min(memory_micros);
+        }
         for candidate in &mut self.candidates {
             let aim = base + candidate.target;
             let late = transit - candidate.playing;
@@ -188,7 +200,9 @@ impl Target {
                 let delay = price(&self.costs, candidate.playing - base);
                 owes = owes.saturating_add(delay.saturating_mul(span as u64));
             }
-            candidate.bill = owes.saturating_add(concealment.saturating_mul(made_up as u64));
+            let weight = if coming == Coming::Straggling { eager } else { 1 };
+            let suffered = concealment.saturating_mul(made_up as u64).saturating_mul(weight);
+            candidate.bill = owes.saturating_add(suffered);
         }
         self.choose();
     }
