@@ -214,7 +214,9 @@ impl DelayLoss {
             self.stubborn = (0, 0);
             return;
         }
-        let keep = 1000 - (standing.queue * 1000 / DRAIN_MICROS).clamp(50, 500) as u64;
+        // What may be noise is not to be drained.
+        let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
+        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(50, 500) as u64;
         self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
         self.growth = GROWTH_MIN;
         self.cut = now;
@@ -293,7 +295,7 @@ impl Cc for DelayLoss {
             return;
         }
         self.judge_loss(now);
-        if standing.queue * 2 > standing.threshold && standing.falling {
+        if standing.queue > standing.noise + (standing.threshold - standing.noise) / 2 {
             self.reason = Reason::Hold;
         } else {
             self.grow(passed, standing.lag);

@@ -265,3 +265,73 @@ fn the_table_is_as_before() {
     let golden = std::fs::read_to_string(file).unwrap_or_default();
     assert_eq!(table, golden, "behaviour changed; if for the better, run again with UPDATE_GOLDEN=1");
 }
+
+#[test]
+fn a_clean_link_is_full_and_its_queue_short() {
+    for kbps in [300, 1000, 2000] {
+        let run = run(&Path::new(kbps), 1);
+        assert!(run.kbps(5, 30) * 100 >= kbps * 85, "{} of {kbps} kbit/s", run.kbps(5, 30));
+        assert!(run.percentile(5, 30, 95) <= 80, "{kbps}: {} ms", run.percentile(5, 30, 95));
+        assert_eq!(run.overflowed, 0, "{kbps}");
+    }
+}
+
+#[test]
+fn random_loss_is_not_taken_for_congestion() {
+    for seed in 1..=8 {
+        let run = run(&Path { loss_permille: 100, ..Path::new(2000) }, seed);
+        assert!(run.kbps(10, 30) >= 1400, "seed {seed}: {} kbit/s", run.kbps(10, 30));
+        assert!(run.percentile(5, 30, 95) <= 80, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_step_down_is_followed_at_once_and_the_way_back_up_soon() {
+    let path = Path { kbps: vec![(0, 2000), (20, 400), (40, 2000)], secs: 60, ..Path::new(2000) };
+    let run = run(&path, 1);
+    assert!(run.estimate(20) <= 420, "one second later: {}", run.estimate(20));
+    assert!(run.percentile(21, 40, 95) <= 100, "{} ms", run.percentile(21, 40, 95));
+    assert!(run.kbps(22, 40) >= 320, "{} kbit/s", run.kbps(22, 40));
+    let back = (40..60).find(|second| run.estimate(*second) >= 1600).expect("comes back");
+    assert!(back <= 50, "at {back} s");
+}
+
+#[test]
+fn a_link_of_24_kbit_is_found_within_two_seconds() {
+    for one_way in [20, 150] {
+        let one_way = Duration::from_millis(one_way);
+        let queue = Duration::from_millis(500);
+        let run = run(&Path { app: App::Speech, queue, one_way, ..Path::new(24) }, 1);
+        assert!((10..=24).contains(&run.estimate(1)), "{one_way:?}: {}", run.estimate(1));
+        assert!(run.percentile(5, 30, 95) <= 120, "{one_way:?}: {} ms", run.percentile(5, 30, 95));
+        assert!(run.kbps(5, 30) >= 18, "{one_way:?}: {}", run.kbps(5, 30));
+    }
+}
+
+#[test]
+fn speech_alone_neither_starves_nor_inflates_the_estimate() {
+    for loss_permille in [0, 100, 300] {
+        let run = run(&Path { app: App::Speech, loss_permille, ..Path::new(2000) }, 3);
+        // A trial of whether the losses are congestion may have lowered it at first.
+        let after = &run.seconds[5..];
+        assert!(
+            after.iter().all(|(_, estimate)| (40..=400).contains(estimate)),
+            "{loss_permille}: {after:?}"
+        );
+    }
+}
+
+#[test]
+fn silence_lowers_the_estimate_step_by_step() {
+    let mut cc = DelayLoss::new(Config::default());
+    for ms in (0..4000).step_by(20) {
+        cc.on_sent(Timestamp::from_millis(ms), DataSize::from_bytes(100));
+        cc.on_tick(Timestamp::from_millis(ms));
+    }
+    let estimate = cc.estimate();
+    assert!((Bitrate::from_kbps(80)..Bitrate::from_kbps(150)).contains(&estimate), "{estimate:?}");
+    // Nothing sent, nothing expected.
+    let mut idle = DelayLoss::new(Config::default());
+    idle.on_tick(Timestamp::from_millis(60_000));
+    assert_eq!(idle.estimate(), Config::default().start);
+}

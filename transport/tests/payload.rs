@@ -155,7 +155,7 @@ fn a_structure_of_two_spatial_layers_with_chains_is_read() {
     (0..4).for_each(|_| put(1, 4)); // chain fdiffs
     put(1, 1); // resolutions
     [640, 360, 1280, 720].iter().for_each(|n| put(*n - 1, 16));
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('0');
     }
     let byte = |i: usize| u8::from_str_radix(&bits[8 * i..8 * i + 8], 2).expect("bits");

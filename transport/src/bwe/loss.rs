@@ -11,7 +11,7 @@ use undertone_media::Timestamp;
 
 /// Losses are counted over so long at most.
 const MEMORY: Duration = Duration::from_secs(3);
-/// Judged over so long at least, and so many packets.
+/// Judged over so long at least, and so many packets outside a trial.
 const JUDGED: Duration = Duration::from_millis(800);
 const JUDGED_PACKETS: u64 = 40;
 
@@ -58,7 +58,9 @@ impl LossMeter {
     pub(super) fn judge(&mut self) -> Verdict {
         let packets = self.fates.len() as u64;
         let (Some(first), Some(last)) = (self.fates.front(), self.fates.back()) else { return Verdict::None };
-        if packets < JUDGED_PACKETS || last.0.since(first.0) < JUDGED {
+        // A trial lasts until the path's own losses would have shown five times.
+        let enough = self.trial.map_or(packets >= JUDGED_PACKETS, |before| packets * before >= 5_000);
+        if !enough || last.0.since(first.0) < JUDGED {
             return Verdict::None;
         }
         let share = self.permille();

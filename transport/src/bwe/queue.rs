@@ -17,21 +17,41 @@ const MEMORY: Duration = Duration::from_secs(1);
 /// The standing queue is the least over so long, and so many packets.
 const RECENT: Duration = Duration::from_millis(100);
 const RECENT_PACKETS: usize = 4;
-/// A quiet path's threshold for the standing queue, and the largest.
-const THRESHOLD_MIN_MICROS: i64 = 20_000;
-const THRESHOLD_MAX_MICROS: i64 = 150_000;
+/// A standing queue is one that exceeds the noise by so much.
+const MARGIN_MICROS: i64 = 20_000;
+/// More is not taken for noise.
+const NOISE_MAX_MICROS: i64 = 180_000;
 
 /// The queue's size now, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// Standing queue.
     pub(super) queue: i64,
-    /// More than this is a queue and not noise.
+    /// How much of it may be noise.
+    pub(super) noise: i64,
+    /// More than this is a queue.
     pub(super) threshold: i64,
-    /// It is shorter than shortly before.
+    /// What the newest packet found; more than the standing queue while that grows.
+    pub(super) newest: i64,
+    /// It drains, and will be gone within a second.
     pub(super) falling: bool,
     /// How long ago the oldest packet left that this was seen in: what one does shows after so long.
     pub(super) lag: Duration,
+}
+
+/// The packets of a stretch of time.
+#[derive(Default)]
+struct Window {
+    fastest: Option<i64>,
+    oldest: Timestamp,
+}
+
+impl Window {
+    /// Packets come newest first.
+    fn add(&mut self, sent: Timestamp, delay: i64) {
+        self.fastest = Some(self.fastest.map_or(delay, |fastest| fastest.min(delay)));
+        self.oldest = sent;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,14 +59,17 @@ pub(super) struct QueueMeter {
     /// Second of sending, and the least delay of the fastest packets seen in it.
     base: VecDeque<(u64, i64)>,
     delays: VecDeque<(Timestamp, i64)>,
-    /// How far the usual packet lies above the fastest of its second, smoothed.
-    noise: i64,
-    updated: Option<Timestamp>,
+    /// The usual difference between the delays of two packets in a row, smoothed, times 64. A queue that
+    /// grows or drains adds little to it.
+    noise_x64: i64,
 }
 
 impl QueueMeter {
     /// One-way delays come in the order of sending; their offset is unknown but constant.
     pub(super) fn push(&mut self, sent: Timestamp, delay: i64) {
+        if let Some(last) = self.last() {
+            self.noise_x64 += (delay - last).abs().min(NOISE_MAX_MICROS) - self.noise_x64 / 64;
+        }
         self.delays.push_back((sent, delay));
         while self.delays.front().is_some_and(|(at, _)| sent.since(*at) > MEMORY) {
             self.delays.pop_front();
@@ -61,34 +84,33 @@ impl QueueMeter {
     /// The queue as packets sent after `since` found it; `None` as long as there are too few to tell whether
     /// it grows or drains.
     pub(super) fn standing(&mut self, now: Timestamp, since: Timestamp) -> Option<Standing> {
-        self.follow_noise(now);
         let newest = self.delays.back()?.0;
-        let mut windows = [None::<i64>; 2];
-        let mut oldest = newest;
+        let (mut recent, mut before) = (Window::default(), Window::default());
         let after = self.delays.iter().rev().take_while(|(sent, _)| *sent > since);
         for (i, &(sent, delay)) in after.enumerate() {
             let age = newest.since(sent);
-            let window = if i < RECENT_PACKETS || age <= RECENT {
-                0
+            if i < RECENT_PACKETS || age <= RECENT {
+                recent.add(sent, delay);
             } else if i < 3 * RECENT_PACKETS || age <= 3 * RECENT {
-                1
+                before.add(sent, delay);
             } else {
                 break;
-            };
-            windows[window] = Some(windows[window].map_or(delay, |least| least.min(delay)));
-            if window == 0 {
-                oldest = sent;
             }
         }
-        let [Some(recent), before] = windows else { return None };
-        let base = self.follow_base(newest, recent.min(before.unwrap_or(recent)));
-        let before = before?;
+        let fastest = recent.fastest?;
+        let base = self.follow_base(newest, before.fastest.map_or(fastest, |before| before.min(fastest)));
+        let queue = fastest - base;
+        let drained = before.fastest? - fastest;
+        let noise = (3 * self.noise_x64 / 64).min(NOISE_MAX_MICROS);
+        let meanwhile = recent.oldest.since(before.oldest).as_micros() as i64;
         Some(Standing {
-            queue: recent - base,
-            threshold: (THRESHOLD_MIN_MICROS + self.noise * 3 / 2).min(THRESHOLD_MAX_MICROS),
+            queue,
+            noise,
+            threshold: noise + MARGIN_MICROS,
+            newest: self.last()? - base,
             // RFC 8888 counts in 1/1024 s: less than two of them is no change.
-            falling: recent + 2_000 < before,
-            lag: now.since(oldest),
+            falling: drained > 2_000 && drained * 1_000_000 >= queue * meanwhile,
+            lag: now.since(recent.oldest),
         })
     }
 
@@ -102,21 +124,6 @@ impl QueueMeter {
             self.base.pop_front();
         }
         self.base.iter().map(|(_, least)| *least).min().unwrap_or(fastest)
-    }
-
-    /// The noise follows what is seen over some seconds: a growing queue spreads delays too, but is answered
-    /// sooner than that.
-    fn follow_noise(&mut self, now: Timestamp) {
-        const FOLLOW_MICROS: i64 = 3_000_000;
-        let mut delays: Vec<i64> = self.delays.iter().map(|(_, delay)| *delay).collect();
-        if delays.len() < 8 {
-            return;
-        }
-        let Some(&least) = delays.iter().min() else { return };
-        let middle = delays.len() / 2;
-        let spread = *delays.select_nth_unstable(middle).1 - least;
-        let passed = self.updated.replace(now).map_or(0, |then| now.micros_from(then)).min(FOLLOW_MICROS);
-        self.noise += (spread - self.noise) * passed / FOLLOW_MICROS;
     }
 
     /// The delay as it stands is the path's own, as it turned out.

@@ -156,7 +156,7 @@ impl RecvStream {
             return Some(seq);
         };
         let step = i64::from(wire.wrapping_sub(newest.wire()) as i16);
-        if step > DROPOUT_MAX || step < -MISORDER_MAX {
+        if !(-MISORDER_MAX..=DROPOUT_MAX).contains(&step) {
             if repaired || self.restart != Some(wire) {
                 if !repaired {
                     self.restart = Some(wire.wrapping_add(1));
