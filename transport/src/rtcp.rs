@@ -55,21 +55,28 @@ pub struct ReportBlock {
 
 impl ReportBlock {
     /// The round-trip time that a block shows when it arrives at `ntp` (RFC 3550 §6.4.1, A − LSR − DLSR);
-    /// `None` if it answers no report, or if its clocks contradict each other.
+    /// `None` if it answers no report, or none of ours: a peer that cannot hold our NTP time gives another back.
     pub fn round_trip(&self, ntp: u64) -> Option<Duration> {
         if self.last_sr == 0 {
             return None;
         }
         let ticks = ((ntp >> 16) as u32).wrapping_sub(self.last_sr).wrapping_sub(self.delay_since_last_sr);
-        // A negative difference appears as more than half of the circle: rounding, or a lie.
-        (ticks < 1 << 31).then(|| Duration::from_micros(u64::from(ticks) * 1_000_000 / 65_536))
+        // A negative difference, by rounding, appears as nearly the whole circle of 18 hours.
+        (ticks < LONGEST_ROUND_TRIP << 16).then(|| Duration::from_micros(u64::from(ticks) * 1_000_000 / 65_536))
     }
 }
 
-/// `now` as a 32.32 fixed-point NTP timestamp. Only differences matter to a receiver, so the session's own
-/// beginning serves as the epoch, one second in: a report's time is never the 0 that means "none".
+/// Seconds. No path is longer; a block that shows more has nothing to do with our reports.
+const LONGEST_ROUND_TRIP: u32 = 60;
+
+/// Seconds from 1900, where NTP begins, to 1970, where Unix time does (RFC 5905 §6).
+const NTP_TO_UNIX: u64 = 2_208_988_800;
+
+/// `now` as a 32.32 fixed-point NTP timestamp, [`Timestamp::ZERO`] being 1970. Only differences matter to a
+/// receiver, so a session may count from its own beginning; but there are receivers that keep the time of a
+/// report as Unix time and cannot give one from before 1970 back.
 pub fn ntp(now: Timestamp) -> u64 {
-    let micros = u128::from(now.as_micros()) + 1_000_000;
+    let micros = u128::from(NTP_TO_UNIX) * 1_000_000 + u128::from(now.as_micros());
     ((micros << 32) / 1_000_000) as u64
 }
 
