@@ -266,39 +266,39 @@ ut_result ut_call_new(const struct ut_options *options, struct ut_call **call);
 // then on. How it went is told by events. A call is joined once; for another, make another.
 //
 // UT_NULL, UT_BAD_STATE, UT_SYSTEM.
-ut_result ut_call_join(const struct ut_call *call);
+ut_result ut_call_join(struct ut_call *call);
 
 // Gives sound from the microphone: 16 kHz, mono, 16 bits, any multiple of 10 ms (160 samples). Never waits:
 // fit for an audio callback. Without it for 100 ms, silence is sent. More than 320 ms at once, or before
 // the call has connected, loses the oldest.
 //
 // UT_NULL, UT_BAD_ARGUMENT.
-ut_result ut_call_push(const struct ut_call *call, const int16_t *pcm, size_t samples);
+ut_result ut_call_push(struct ut_call *call, const int16_t *pcm, size_t samples);
 
 // Takes sound for the speaker, everybody mixed: 16 kHz, mono, 16 bits, any multiple of 10 ms (160 samples).
 // Always fills it all, with silence where there is nothing. Never waits: fit for an audio callback. Call it
 // at the speaker's own pace; 10 or 20 ms at a time give the shortest delay.
 //
 // UT_NULL, UT_BAD_ARGUMENT.
-ut_result ut_call_pull(const struct ut_call *call, size_t samples, int16_t *pcm);
+ut_result ut_call_pull(struct ut_call *call, size_t samples, int16_t *pcm);
 
 // Gives a picture from the camera, of the size in the options. It is copied. Pictures that the path cannot
 // carry are left out.
 //
 // UT_NULL, UT_BAD_ARGUMENT (a stride), UT_MEDIA (the size), UT_BAD_STATE (the options have no UT_VIDEO).
-ut_result ut_call_push_picture(const struct ut_call *call, const struct ut_picture *picture);
+ut_result ut_call_push_picture(struct ut_call *call, const struct ut_picture *picture);
 
 // Takes the newest picture of somebody, once. The library owns it: it is valid until the next
 // ut_call_pull_picture or ut_call_free of the same call.
 //
 // UT_DRAINED: no new picture. UT_NULL.
-ut_result ut_call_pull_picture(const struct ut_call *call, const struct ut_picture **picture);
+ut_result ut_call_pull_picture(struct ut_call *call, const struct ut_picture **picture);
 
 // Takes the next event. The library owns it: it is valid until the next ut_call_poll or ut_call_free of the
 // same call. Ask a few times a second; at most 256 events wait, of which the oldest are forgotten first.
 //
 // UT_DRAINED: no event at present. UT_NULL.
-ut_result ut_call_poll(const struct ut_call *call, const struct ut_event **event);
+ut_result ut_call_poll(struct ut_call *call, const struct ut_event **event);
 
 // The account of the call so far, a tenth of a second old at most. Set stats->size before.
 //
@@ -309,13 +309,13 @@ ut_result ut_call_stats(const struct ut_call *call, struct ut_stats *stats);
 // connected it is remembered.
 //
 // UT_NULL, UT_BAD_ARGUMENT.
-ut_result ut_call_mute(const struct ut_call *call, uint32_t media, uint32_t muted);
+ut_result ut_call_mute(struct ut_call *call, uint32_t media, uint32_t muted);
 
 // Says goodbye and ends the call; returns at once. UT_EVENT_ENDED follows within 10 ms, or, if the server
 // has not answered yet, within 10 s.
 //
 // UT_NULL, UT_BAD_STATE (never joined).
-ut_result ut_call_leave(const struct ut_call *call);
+ut_result ut_call_leave(struct ut_call *call);
 
 // Frees a call, and leaves it before if that was not done. Takes a few milliseconds, and 1.5 s at the very
 // most, where a server takes no goodbye any more. NULL is fine.

@@ -113,10 +113,12 @@ impl Shared {
     /// Fills `pcm` for the speaker, with silence where there is nothing.
     pub(crate) fn pull(&self, pcm: &mut [i16]) {
         let frames = pcm.as_chunks_mut::<FRAME_SAMPLES>().0;
+        let running = self.phase() == Phase::Talking;
         self.appetite.fetch_max(frames.len().min(RING_FRAMES / 2), Ordering::Relaxed);
         for frame in frames {
             *frame = self.speaker.pop().unwrap_or_else(|| {
-                self.missing.fetch_add(1, Ordering::Relaxed);
+                // Before the loop runs there is nothing to miss.
+                self.missing.fetch_add(u64::from(running), Ordering::Relaxed);
                 [0; FRAME_SAMPLES]
             });
         }
@@ -170,6 +172,8 @@ mod tests {
     #[test]
     fn a_speaker_that_asks_too_early_gets_silence_and_is_counted() {
         let shared = Shared::new();
+        shared.pull(&mut [0; FRAME_SAMPLES]);
+        shared.set_phase(Phase::Talking);
         let _ = shared.speaker.push([5; FRAME_SAMPLES]);
         let mut pcm = [1; 2 * FRAME_SAMPLES];
         shared.pull(&mut pcm);

@@ -3,7 +3,8 @@
  *
  *     call talk URL SECONDS HZ      send a tone, print what is heard
  *     call listen URL SECONDS HZ    send nothing, print how much of what is heard is a tone of that frequency
- *     call fail URL                 print the code with which the call fails
+ *     call try URL [PEM_FILE]       print the code with which the call fails, or 0 if it connects
+ *     call show URL                 two calls in one process: pictures from one reach the other
  *     call abandon URL              free calls in every state, without leaving them
  *     call misuse                   give every function what it must refuse
  *
@@ -42,14 +43,18 @@ static void wait_until(long long due) {
     }
 }
 
-static ut_call *start(const char *url, const char *name, uint32_t send) {
-    ut_options options = { .size = sizeof options, .room_url = url, .name = name, .send = send };
+static ut_call *start_with(const ut_options *options) {
     ut_call *call = NULL;
-    CHECK(ut_call_new(&options, &call) == UT_OK);
+    CHECK(ut_call_new(options, &call) == UT_OK);
     CHECK(call != NULL);
     CHECK(ut_call_join(call) == UT_OK);
     CHECK(ut_call_join(call) == UT_BAD_STATE);
     return call;
+}
+
+static ut_call *start(const char *url, const char *name, uint32_t send) {
+    ut_options options = { .size = sizeof options, .room_url = url, .name = name, .send = send };
+    return start_with(&options);
 }
 
 /* What is heard, second by second: its energy, and how much of that is one frequency (Goertzel). */
@@ -90,6 +95,7 @@ static void hear(struct ear *ear, const int16_t *pcm, int samples) {
 static int converse(const char *url, const char *name, int talks, double seconds, double hz) {
     ut_call *call = start(url, name, talks ? UT_AUDIO : 0);
     struct ear ear = { .hz = hz };
+    ut_stats stats = { .size = sizeof stats };
     int over = 0, muted = 0;
     uint32_t people = 0;
     long long due = now_ns();
@@ -118,8 +124,14 @@ static int converse(const char *url, const char *name, int talks, double seconds
                 people = event->participant_count > people ? (uint32_t)event->participant_count : people;
                 for (size_t i = 0; i < event->participant_count; i++) {
                     CHECK(event->participants[i].name != NULL && event->participants[i].id > 0);
-                    muted |= strcmp(event->participants[i].name, name) != 0 &&
-                             event->participants[i].muted == UT_AUDIO;
+                    if (!muted && strcmp(event->participants[i].name, name) != 0 &&
+                        event->participants[i].muted == UT_AUDIO) {
+                        /* What follows is a pause, which is nobody's loss. */
+                        muted = 1;
+                        CHECK(ut_call_stats(call, &stats) == UT_OK);
+                        CHECK(stats.size == sizeof stats);
+                        printf("concealed %llu\n", (unsigned long long)stats.concealed_ms);
+                    }
                 }
                 break;
             case UT_EVENT_CONNECTED:
@@ -142,14 +154,12 @@ static int converse(const char *url, const char *name, int talks, double seconds
         wait_until(due += 10000000);
     }
 
-    ut_stats stats = { .size = sizeof stats };
     CHECK(ut_call_stats(call, &stats) == UT_OK);
-    CHECK(stats.size == sizeof stats);
     printf("people %u\nmuted %d\n", people, muted);
     printf("rms %.0f\nshare %.3f\ncrossings %d\n", ear.best_rms, ear.best_share, ear.best_crossings);
-    printf("sent %llu\nreceived %llu\nplayed %llu\nconcealed %llu\nmissing %llu\n",
+    printf("sent %llu\nreceived %llu\nplayed %llu\nmissing %llu\n",
            (unsigned long long)stats.wire_sent_bytes, (unsigned long long)stats.wire_received_bytes,
-           (unsigned long long)stats.played_ms, (unsigned long long)stats.concealed_ms,
+           (unsigned long long)stats.played_ms,
            (unsigned long long)stats.speaker_missing);
 
     if (!over) {
@@ -167,21 +177,72 @@ static int converse(const char *url, const char *name, int talks, double seconds
     return 0;
 }
 
-static int fail(const char *url) {
-    ut_call *call = start(url, "unlucky", UT_AUDIO);
-    for (int wait = 0; wait < 1500; wait++) {
+static int try(const char *url, const char *pem_file) {
+    static char pem[16384];
+    if (pem_file) {
+        FILE *file = fopen(pem_file, "r");
+        CHECK(file != NULL);
+        CHECK(fread(pem, 1, sizeof pem - 1, file) > 0);
+        fclose(file);
+    }
+    ut_options options = {
+        .size = sizeof options, .room_url = url, .trust_pem = pem_file ? pem : NULL, .send = UT_AUDIO
+    };
+    ut_call *call = start_with(&options);
+    int told = 0;
+    for (int wait = 0; wait < 1500 && !told; wait++) {
         const ut_event *event;
         while (ut_call_poll(call, &event) == UT_OK)
-            if (event->kind == UT_EVENT_FAILED) {
+            if (event->kind == UT_EVENT_FAILED || event->kind == UT_EVENT_CONNECTED) {
                 printf("code %u\ntext %s\n", event->code, event->text);
                 CHECK(strlen(ut_result_text(event->code)) > 0);
-                ut_call_free(call);
-                return 0;
+                told = 1;
             }
         wait_until(now_ns() + 10000000);
     }
-    printf("code none\n");
     ut_call_free(call);
+    return 0;
+}
+
+/* One camera shows a bright picture, the other end must see it. */
+static int show(const char *url) {
+    enum { WIDTH = 320, HEIGHT = 180, STRIDE = 352, BRIGHT = 190 };
+    static uint8_t y[STRIDE * HEIGHT], chroma[STRIDE / 2 * HEIGHT / 2];
+    memset(y, BRIGHT, sizeof y);
+    memset(chroma, 128, sizeof chroma);
+    ut_picture picture = {
+        .width = WIDTH, .height = HEIGHT, .y_stride = STRIDE, .uv_stride = STRIDE / 2,
+        .y = y, .u = chroma, .v = chroma
+    };
+    ut_options camera_options = {
+        .size = sizeof camera_options, .room_url = url, .name = "camera", .send = UT_AUDIO | UT_VIDEO,
+        .video_width = WIDTH, .video_height = HEIGHT, .video_fps = 25
+    };
+    ut_options screen_options = { .size = sizeof screen_options, .room_url = url, .name = "screen", .video_slots = 1 };
+    ut_call *camera = start_with(&camera_options), *screen = start_with(&screen_options);
+    int seen = 0;
+    uint32_t sender = 0, shown_by = 0;
+    double luma = 0;
+    for (int step = 0; step < 1000 && seen < 25; step++) {
+        CHECK(ut_call_push_picture(camera, &picture) == UT_OK);
+        const ut_event *event;
+        while (ut_call_poll(camera, &event) == UT_OK) {
+            CHECK(event->kind != UT_EVENT_FAILED);
+            if (event->kind == UT_EVENT_JOINED)
+                sender = event->participant;
+        }
+        const ut_picture *shown;
+        while (ut_call_pull_picture(screen, &shown) == UT_OK) {
+            CHECK(shown->width == WIDTH && shown->height == HEIGHT);
+            shown_by = shown->participant;
+            luma = shown->y[shown->y_stride * (HEIGHT / 2) + WIDTH / 2];
+            seen++;
+        }
+        wait_until(now_ns() + 40000000);
+    }
+    printf("pictures %d\nluma %.0f\nby %u\nsender %u\n", seen, luma, shown_by, sender);
+    ut_call_free(screen);
+    ut_call_free(camera);
     return 0;
 }
 
@@ -280,8 +341,10 @@ int main(int argc, char **argv) {
         return converse(argv[2], "talker", 1, atof(argv[3]), atof(argv[4]));
     if (argc == 5 && strcmp(mode, "listen") == 0)
         return converse(argv[2], "listener", 0, atof(argv[3]), atof(argv[4]));
-    if (argc == 3 && strcmp(mode, "fail") == 0)
-        return fail(argv[2]);
+    if ((argc == 3 || argc == 4) && strcmp(mode, "try") == 0)
+        return try(argv[2], argc == 4 ? argv[3] : NULL);
+    if (argc == 3 && strcmp(mode, "show") == 0)
+        return show(argv[2]);
     if (argc == 3 && strcmp(mode, "abandon") == 0)
         return abandon(argv[2]);
     if (argc == 2 && strcmp(mode, "misuse") == 0)
