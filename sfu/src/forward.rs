@@ -167,6 +167,11 @@ impl Room {
             return;
         };
         out.stats.nacked += seqs.len() as u64;
+        if link.slots[slot].config.repeats() {
+            let link = self.participants.get_mut(at).and_then(|p| p.link.as_mut());
+            out.stats.resent += link.map_or(0, |link| link.repeat(now, slot, seqs));
+            return;
+        }
         let owner = link.slots[slot].source().map(|(owner, _)| owner);
         let origins: Vec<(SourceId, SeqNo)> =
             seqs.iter().filter_map(|&seq| link.slots[slot].origin(seq)).collect();

@@ -252,6 +252,24 @@ impl Link {
         true
     }
 
+    /// Sends packets again just as they went out through a slot; tells how many.
+    pub(crate) fn repeat(&mut self, now: Timestamp, slot: usize, seqs: &[u16]) -> u64 {
+        let Some(outgoing) = self.slots.get_mut(slot) else { return 0 };
+        let apart = self.rtt.unwrap_or(Duration::from_millis(40)) / 2;
+        let mut repeated = 0;
+        for &seq in seqs {
+            let Some(sealed) = outgoing.repeat(now, seq, apart) else { continue };
+            let size = sealed.len() as u64;
+            if self.resend_allowance < size {
+                break;
+            }
+            self.resend_allowance -= size;
+            self.session.send_again(now, sealed);
+            repeated += 1;
+        }
+        repeated
+    }
+
     /// Lets a packet wait for its turn, which mostly is now.
     fn queue(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>, place: Place, again: bool) {
         let priority = if again { Priority::Rtx } else { Priority::Video };
@@ -299,7 +317,14 @@ impl Link {
             self.sent.on_sent(now, id, size);
             self.cc.on_sent(now, size);
         }
-        self.session.send_rtp(now, bytes);
+        match self.slots.get_mut(slot).filter(|outgoing| outgoing.config.repeats()) {
+            Some(outgoing) => {
+                if let Some(sealed) = self.session.send_rtp_kept(now, bytes) {
+                    outgoing.keep(now, header.seq, sealed);
+                }
+            }
+            None => self.session.send_rtp(now, bytes),
+        }
     }
 
     /// Bytes on the wire of an RTP packet of so many.

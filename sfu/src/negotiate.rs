@@ -150,6 +150,7 @@ fn slot(line: &Line, codec: impl Fn(&str, u8, Kind) -> Codec) -> Option<SlotConf
         clock_rate: send.clock_rate,
         ssrc: send.ssrc,
         rtx: send.rtx_ssrc.zip(send.rtx_payload_type),
+        nack: line.nack,
         extensions,
     })
 }

@@ -15,6 +15,8 @@ use undertone_transport::rtp::{Descriptor, Extension, ExtensionMap, Extensions, 
 
 /// How many resends are remembered, so that one packet asked for twice in a round trip goes once.
 const RESENT: usize = 64;
+/// How many sealed packets are kept where RTX is missing: a second of speech.
+const KEPT: usize = 50;
 
 /// What negotiation fixed.
 #[derive(Clone, Debug)]
@@ -26,7 +28,16 @@ pub(crate) struct SlotConfig {
     pub(crate) clock_rate: u32,
     pub(crate) ssrc: Ssrc,
     pub(crate) rtx: Option<(Ssrc, u8)>,
+    /// The subscriber asks for lost packets.
+    pub(crate) nack: bool,
     pub(crate) extensions: ExtensionMap,
+}
+
+impl SlotConfig {
+    /// Lost packets go again as they went first: browsers know no RTX for sound.
+    pub(crate) fn repeats(&self) -> bool {
+        self.nack && self.rtx.is_none()
+    }
 }
 
 /// What may pass.
@@ -67,6 +78,8 @@ pub(crate) struct Outgoing {
     /// Sent along until the subscriber reports on the stream, for those who cannot tell it by its SSRC.
     mid: Option<Mid>,
     resent: VecDeque<(SourceId, u64, Timestamp)>,
+    /// Sealed packets under their numbers, and when each last left.
+    kept: VecDeque<(u16, Timestamp, Vec<u8>)>,
     /// A sender report told the present source's clock.
     pub(crate) dated: bool,
 }
@@ -87,6 +100,7 @@ impl Outgoing {
             octets: 0,
             mid,
             resent: VecDeque::new(),
+            kept: VecDeque::new(),
             dated: false,
         }
     }
@@ -176,6 +190,21 @@ impl Outgoing {
         }
         self.resent.push_back((id, seq, now));
         Some(place)
+    }
+
+    /// Keeps a sealed packet for [`Outgoing::repeat`].
+    pub(crate) fn keep(&mut self, now: Timestamp, wire: u16, sealed: Vec<u8>) {
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((wire, now, sealed));
+    }
+
+    /// A kept packet to be sent again; `None` if it is gone, or just left.
+    pub(crate) fn repeat(&mut self, now: Timestamp, wire: u16, apart: Duration) -> Option<&[u8]> {
+        let (_, left, sealed) = self.kept.iter_mut().find(|(kept, left, _)| *kept == wire && now.since(*left) >= apart)?;
+        *left = now;
+        Some(sealed)
     }
 
     /// The extensions of a packet that goes out.

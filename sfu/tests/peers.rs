@@ -116,3 +116,18 @@ fn a_weak_subscriber_keeps_the_sound_and_loses_the_picture_and_gets_it_back() {
     let last = party.clients[1].of(1, Kind::Video).last().unwrap().at;
     assert!(party.now.since(last) < ms(100));
 }
+
+#[test]
+fn a_picture_that_grows_on_a_good_link_is_no_congestion() {
+    let mut party = Party::new((1, 1));
+    party.join("kitchen", "Anna", Sending { size: 100, ..video(Like::Ours) });
+    party.join("kitchen", "Bert", Sending::default());
+    party.run_until(at(4_000));
+    party.clients[0].sending.size = 1_100;
+    party.run_until(at(10_000));
+    let bert = &party.clients[1];
+    let paused: Vec<_> =
+        bert.slots_history.iter().filter(|(_, slots)| slots.iter().any(|s| !s.active)).collect();
+    assert!(paused.is_empty(), "{paused:?}");
+    assert_continuous(bert.of(1, Kind::Video), 700, "video");
+}

@@ -576,21 +576,26 @@ impl Party {
         }
     }
 
+    /// Sends on what the SFU wants sent.
+    pub fn deliver(&mut self, output: Output) {
+        match output {
+            Output::Transmit(transmit) => {
+                self.mix(&transmit.bytes);
+                if (self.filter)(self.now, &transmit) {
+                    self.push(self.latency, Event::Datagram(transmit));
+                }
+            }
+            Output::Signal { channel, message } => {
+                self.mix(&message);
+                self.push(self.latency, Event::ToClient { channel, message });
+            }
+            Output::CloseSignal { channel } => self.push(self.latency, Event::Closed { channel }),
+        }
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.sfu.poll() {
-            match output {
-                Output::Transmit(transmit) => {
-                    self.mix(&transmit.bytes);
-                    if (self.filter)(self.now, &transmit) {
-                        self.push(self.latency, Event::Datagram(transmit));
-                    }
-                }
-                Output::Signal { channel, message } => {
-                    self.mix(&message);
-                    self.push(self.latency, Event::ToClient { channel, message });
-                }
-                Output::CloseSignal { channel } => self.push(self.latency, Event::Closed { channel }),
-            }
+            self.deliver(output);
         }
         for at in 0..self.clients.len() {
             while let Some(output) = self.clients[at].session.poll() {
