@@ -164,6 +164,15 @@ fn without_retransmissions_nobody_asks_for_them() {
 }
 
 #[test]
+fn sound_may_be_asked_for_again_without_retransmission_format() {
+    let offer = edited(|text| text.replace("a=fmtp:112 apt=111\r\n", "")).unwrap();
+    let answer = answer(&offer, &local("bob", 200), &can()).unwrap();
+    let audio = &lines(&answer, &offer).unwrap()[0];
+    assert!(audio.nack);
+    assert_eq!(audio.send.as_ref().unwrap().rtx_ssrc, None);
+}
+
+#[test]
 fn transport_wide_feedback_where_the_better_is_missing() {
     let answer = answered(|text| text.replace("a=rtcp-fb:* ack ccfb\r\n", "")).unwrap();
     let offer = edited(|text| text.replace("a=rtcp-fb:* ack ccfb\r\n", "")).unwrap();

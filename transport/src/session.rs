@@ -585,6 +585,27 @@ impl Session {
         }
     }
 
+    /// The same, and gives the sealed datagram back for [`Session::send_again`]; `None` if it was dropped.
+    pub fn send_rtp_kept(&mut self, _now: Timestamp, mut packet: Vec<u8>) -> Option<Vec<u8>> {
+        let sealed = self.keys.as_mut().and_then(|keys| keys.sealer.protect_rtp(&mut packet).ok()).is_some();
+        if sealed && self.transmit(packet.clone()) {
+            self.stats.rtp_sent += 1;
+            return Some(packet);
+        }
+        self.stats.unsent += 1;
+        None
+    }
+
+    /// Queues a sealed datagram once more, for peers that resend without RTX (RFC 4588 is the better way).
+    /// It must be the same to the bit: no two packets may be sealed under one index.
+    pub fn send_again(&mut self, _now: Timestamp, sealed: &[u8]) {
+        if self.transmit(sealed.to_vec()) {
+            self.stats.rtp_sent += 1;
+        } else {
+            self.stats.unsent += 1;
+        }
+    }
+
     /// Seals a plaintext RTCP packet and queues it towards the peer. Before there are keys it is counted and
     /// dropped.
     pub fn send_rtcp(&mut self, _now: Timestamp, mut packet: Vec<u8>) {

@@ -214,8 +214,8 @@ fn answer_line(offered: &Media, can: &Capabilities) -> Option<Media> {
     // RFC 8888 §6: where it can be had, it replaces the other kinds of congestion feedback.
     let ccfb = can.ccfb && all_offered().any(|fb| *fb == Feedback::AckCcfb);
     let wanted = |fb: &Feedback| match fb {
-        // A resend needs a payload type to travel under.
-        Feedback::Nack => rtx.is_some(),
+        // Where sound is resent without RTX, as libwebrtc does it, the packet itself comes once more.
+        Feedback::Nack => rtx.is_some() || kind == Kind::Audio,
         Feedback::NackPli | Feedback::CcmFir => kind == Kind::Video,
         Feedback::TransportCc => !ccfb && can.extensions.contains(&extension::TRANSPORT_CC),
         Feedback::AckCcfb => ccfb,
