@@ -55,7 +55,7 @@ impl Reason {
 }
 
 /// Wideband speech gains nothing that PESQ or a listener would notice above this.
-pub const FULL_RATE: Bitrate = Bitrate::from_bps(25_000);
+pub const FULL_RATE: Bitrate = Bitrate::from_bps(23_000);
 /// Opus has no wideband mode worth hearing below this.
 const LEAST_RATE: Bitrate = Bitrate::from_bps(6_000);
 /// Packet times, shortest first, each with the coded rate below which the next longer one sounds better.
