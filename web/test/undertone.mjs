@@ -33,7 +33,7 @@ export class Server {
     if (!process.lines.length) throw new Error(`undertone serve did not start: ${process.log()}`);
     const server = new Server();
     server.process = process;
-    server.http = JSON.parse(process.lines[0]).http;
+    ({ http: server.http, media: server.media } = JSON.parse(process.lines[0]));
     return server;
   }
 
