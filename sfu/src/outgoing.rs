@@ -202,7 +202,8 @@ impl Outgoing {
 
     /// A kept packet to be sent again; `None` if it is gone, or just left.
     pub(crate) fn repeat(&mut self, now: Timestamp, wire: u16, apart: Duration) -> Option<&[u8]> {
-        let (_, left, sealed) = self.kept.iter_mut().find(|(kept, left, _)| *kept == wire && now.since(*left) >= apart)?;
+        let (_, left, sealed) =
+            self.kept.iter_mut().find(|(kept, left, _)| *kept == wire && now.since(*left) >= apart)?;
         *left = now;
         Some(sealed)
     }

@@ -163,13 +163,18 @@ impl Rewriter {
         if !self.open {
             return false;
         }
-        let Some(last) = self.segments.back() else { return false };
+        let Some(last) = self.segments.back_mut() else { return false };
         if last.source != source || seq < last.from {
             return false;
         }
         let out = last.to + (seq.0 - last.from.0);
         if out < self.next_seq {
             return false;
+        }
+        if seq == last.from {
+            // A burst of padding is one cut, not many.
+            last.from = seq.next();
+            return true;
         }
         let run = Segment { from: seq.next(), to: out, ..last.clone() };
         if self.segments.len() == SEGMENTS {
@@ -218,6 +223,8 @@ pub(crate) fn ticks(micros: u64, rate: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     const A: SourceId = SourceId(1);
@@ -278,6 +285,87 @@ mod tests {
         assert!(!out.flows(A));
         assert!(out.place(A, SeqNo(11), MediaTime(0), None).is_some());
         assert!(out.place(A, SeqNo(13), MediaTime(0), None).is_none());
+    }
+
+    #[test]
+    fn a_burst_of_padding_costs_no_memory() {
+        let mut out = Rewriter::new(90_000, 0, 0);
+        out.switch(at(0), A, SeqNo(10), MediaTime(0), None);
+        let first = out.place(A, SeqNo(10), MediaTime(0), None).unwrap().seq;
+        for seq in 11..111 {
+            assert!(out.elide(A, SeqNo(seq)));
+        }
+        assert_eq!(out.place(A, SeqNo(111), MediaTime(0), None).unwrap().seq, first + 1);
+        assert_eq!(out.segments.len(), 2);
+        assert_eq!(out.origin(first.wire()), Some((A, SeqNo(10))));
+    }
+
+    /// What happens to a slot, in terms of the source that is in it.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Its next packet comes, after so many were lost.
+        Packet { lost: u64 },
+        /// A packet that was lost so far back comes late.
+        Late { back: u64 },
+        /// Its next packet is padding.
+        Padding,
+        /// The other source takes over.
+        Switch,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0u64..3).prop_map(|lost| Step::Packet { lost }),
+            2 => (1u64..6).prop_map(|back| Step::Late { back }),
+            1 => Just(Step::Padding),
+            1 => Just(Step::Switch),
+        ];
+        prop::collection::vec(step, 1..200)
+    }
+
+    proptest! {
+        /// No two packets share a number, every number leads back to its packet, and dates do not run back.
+        #[test]
+        fn numbers_are_unique_and_lead_back(steps in steps(), seq in any::<u16>(), time in any::<u32>()) {
+            let mut out = Rewriter::new(90_000, seq, time);
+            let mut next = [SeqNo(70_000), SeqNo(90_000)];
+            let mut current = 0;
+            let mut taken = BTreeMap::new();
+            let mut newest: Option<Place> = None;
+            let mut now = Timestamp::ZERO;
+            let media = |seq: SeqNo| MediaTime((1 << 32) + seq.0 * 3_000);
+            out.switch(now, A, next[0], media(next[0]), None);
+            for step in steps {
+                now += Duration::from_millis(33);
+                let source = [A, B][current];
+                let seq = match step {
+                    Step::Packet { lost } => {
+                        let seq = next[current] + lost;
+                        next[current] = seq.next();
+                        seq
+                    }
+                    Step::Late { back } => SeqNo(next[current].0 - back),
+                    Step::Padding => {
+                        out.elide(source, next[current]);
+                        next[current] = next[current].next();
+                        continue;
+                    }
+                    Step::Switch => {
+                        current = 1 - current;
+                        out.switch(now, [A, B][current], next[current], media(next[current]), None);
+                        continue;
+                    }
+                };
+                let Some(place) = out.place(source, seq, media(seq), None) else { continue };
+                let before = taken.insert(place.seq, (source, seq));
+                prop_assert!(before.is_none_or(|before| before == (source, seq)), "{place:?} {before:?}");
+                prop_assert_eq!(out.origin(place.seq.wire()), Some((source, seq)));
+                if newest.is_none_or(|newest| place.seq > newest.seq) {
+                    prop_assert!(newest.is_none_or(|newest| place.time > newest.time), "{place:?} {newest:?}");
+                    newest = Some(place);
+                }
+            }
+        }
     }
 
     #[test]

@@ -32,8 +32,6 @@ pub struct Stats {
     /// Packets not sent to a subscriber because its link could not carry them, or the key frame had not
     /// come yet.
     pub withheld: u64,
-    /// Packets that waited too long in a subscriber's pacer.
-    pub expired: u64,
     /// Packets asked for again by subscribers.
     pub nacked: u64,
     /// Of these, answered from the cache.

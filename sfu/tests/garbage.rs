@@ -30,7 +30,7 @@ fn mutate(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>) {
         let at = rng.next_u32() as usize % bytes.len();
         bytes[at] ^= 1 << (rng.next_u32() % 8);
     }
-    if rng.next_u32() % 8 == 0 {
+    if rng.next_u32().is_multiple_of(8) {
         bytes.truncate(rng.next_u32() as usize % bytes.len());
     }
 }
@@ -96,7 +96,7 @@ fn a_million_mutants_that_overtake_the_real_datagrams_disturb_nobody() {
             if bytes == real.bytes {
                 continue; // the same bit twice
             }
-            let from = if rng.next_u32() % 4 == 0 { stranger() } else { real.from.unwrap() };
+            let from = if rng.next_u32().is_multiple_of(4) { stranger() } else { real.from.unwrap() };
             inject(sfu, now, from, &mut bytes);
             counter.set(counter.get() + 1);
         }

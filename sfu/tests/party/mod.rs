@@ -77,7 +77,7 @@ pub enum Like {
     /// Our own: RFC 8888 feedback, separate lines for sending and receiving.
     #[default]
     Ours,
-    /// A browser: transport-wide feedback, and the first line of each kind goes both ways.
+    /// A browser: transport-wide feedback, no RTX for sound, and the first line of each kind goes both ways.
     Browser,
     /// Like our own, but it announces no SSRC: the mid extension of its packets tells.
     Anonymous,
@@ -229,8 +229,13 @@ impl Client {
         let mut lines = vec![line(Kind::Audio, first), line(Kind::Video, first)];
         lines.extend(std::iter::repeat_n(line(Kind::Audio, Direction::RecvOnly), rest.0));
         lines.extend(std::iter::repeat_n(line(Kind::Video, Direction::RecvOnly), rest.1));
-        let can = Capabilities { ccfb: !browser, ..Capabilities::default() };
-        let offer = sdp::offer(&local, &can, &lines);
+        let can = Capabilities { ccfb: !browser, audio_rtx: !browser, ..Capabilities::default() };
+        let mut offer = sdp::offer(&local, &can, &lines);
+        // Browsers have no RTX for sound, but can resend it as it was.
+        let sounds = offer.media.iter_mut().filter(|media| media.kind.media() == Some(Kind::Audio));
+        for opus in sounds.flat_map(|media| &mut media.codecs).filter(|_| browser) {
+            opus.feedback.push(sdp::Feedback::Nack);
+        }
         let text = offer.to_string();
         self.offer = Some(offer);
         if self.sending.like == Like::Anonymous {
