@@ -51,10 +51,12 @@ pub(crate) struct Rewriter {
     next_seq: SeqNo,
     /// The first packet's time and date: the stream's clock runs with the wall from there.
     anchor: Option<(Timestamp, MediaTime)>,
-    /// The newest packet's source number and outgoing time, and the time a packet spans, so that a switch
-    /// never dates two packets alike.
-    newest: Option<(SeqNo, MediaTime)>,
+    /// The newest outgoing time, and the time that a packet spans, so that a switch never dates two packets
+    /// alike.
+    newest_time: Option<MediaTime>,
     step: u64,
+    /// The newest packet of the present run, as its source numbers it.
+    newest: Option<SeqNo>,
     start_time: MediaTime,
     next_frame: u16,
 }
@@ -69,6 +71,7 @@ impl Rewriter {
             // One cycle in, so that nothing before the start is negative.
             next_seq: SeqNo(0x1_0000 + u64::from(seq)),
             anchor: None,
+            newest_time: None,
             newest: None,
             step: u64::from(clock_rate) / 50,
             start_time: MediaTime(0x1_0000_0000 + u64::from(time)),
@@ -93,7 +96,7 @@ impl Rewriter {
             }
             Some((since, start)) => start + ticks(now.since(since).as_micros() as u64, self.clock_rate),
         };
-        let earliest = self.newest.map_or(due, |(_, newest)| newest + self.step);
+        let earliest = self.newest_time.map_or(due, |newest| newest + self.step);
         let out = due.max(earliest);
         if self.segments.len() == SEGMENTS {
             self.segments.pop_front();
@@ -140,7 +143,7 @@ impl Rewriter {
             frame_offset: segment.frame_offset,
         };
         if out >= self.next_seq {
-            if let Some((newest, newest_time)) = self.newest {
+            if let (Some(newest), Some(newest_time)) = (self.newest, self.newest_time) {
                 let passed = place.time.0.saturating_sub(newest_time.0);
                 let packets = seq.0.saturating_sub(newest.0).max(1);
                 // Packets of one picture share a date, and a pause in speech is no step.
@@ -148,7 +151,8 @@ impl Rewriter {
                     self.step = (passed / packets).max(1);
                 }
             }
-            self.newest = Some((seq, self.newest.map_or(place.time, |(_, t)| t.max(place.time))));
+            self.newest = Some(seq);
+            self.newest_time = Some(self.newest_time.map_or(place.time, |newest| newest.max(place.time)));
             self.next_seq = out.next();
             if let Some(frame) = frame {
                 self.next_frame = frame.wrapping_add(place.frame_offset).wrapping_add(1);
