@@ -9,6 +9,7 @@ use interop::room::{Channel, Server};
 use interop::str0m::{Direction, DtlsVersion, Setup, Str0m};
 use interop::wait_for;
 use std::sync::Arc;
+use std::time::Duration;
 use undertone_engine::Role;
 use undertone_media::Kind;
 use undertone_signaling::message::DescriptionKind;
@@ -20,6 +21,10 @@ const LINES: [(Kind, Direction); 4] = [
     (Kind::Audio, Direction::RecvOnly),
     (Kind::Video, Direction::RecvOnly),
 ];
+
+/// The lines of a simple direct call.
+const BOTH_WAYS: [(Kind, Direction); 2] =
+    [(Kind::Audio, Direction::SendRecv), (Kind::Video, Direction::SendRecv)];
 
 fn enter(server: &Server, name: &str, dtls: DtlsVersion, material: &Arc<Material>) -> (Channel, Str0m) {
     let mut channel = Channel::join(server, "interop", name);
@@ -49,6 +54,7 @@ fn room_of_two(dtls: [DtlsVersion; 2]) {
         assert_eq!(channel.participant_on(&saw), Some(other_id), "the slot of the picture");
     }
     assert!(peer_1.look().key_frames_asked > 0, "the SFU asks for a key frame when somebody begins to watch");
+    assert_reports(&mut peer_1);
     assert_eq!(channel_1.roster.len(), 2);
     channel_2.leave();
     wait_for("the roster without who left", || {
@@ -97,47 +103,110 @@ fn assert_both_hear_and_see(engine: &Engine, engine_voice: u32, peer: &mut Str0m
         "{numbers:?}"
     );
     assert!(numbers.is_sorted(), "{numbers:?}");
+
+    assert_reports(peer);
+    let rtt = wait_for("the engine to know the round trip", || engine.seen().stats.rtt);
+    assert!(rtt < Duration::from_millis(500), "on loopback: {rtt:?}");
+}
+
+/// Our reports and our transport-wide feedback are of use to str0m: it measures the path by them.
+fn assert_reports(peer: &mut Str0m) {
+    let (round_trip, loss) = wait_for("reports that tell the round trip", || peer.look().reported);
+    assert!(round_trip < Duration::from_millis(500), "on loopback: {round_trip:?}");
+    assert!(loss < 0.01, "on loopback: {loss}");
+    wait_for("feedback that tells what the path carries", || {
+        peer.look().estimate.filter(|&estimate| estimate > 350_000)
+    });
 }
 
 /// str0m offers, the engine answers.
-fn engine_answers(dtls: DtlsVersion, lines: &[(Kind, Direction)]) {
+fn engine_answers(mut peer: Setup, lines: &[(Kind, Direction)], change: fn(String) -> String) {
     let (engine, material) = (Engine::direct(Role::Answer, 1), Arc::new(Material::new(0)));
-    let mut peer = Setup::new(dtls);
-    engine.describe(DescriptionKind::Offer, peer.offer(lines));
+    engine.describe(DescriptionKind::Offer, change(peer.offer(lines)));
     peer.accept_answer(&engine.description());
     let mut peer = peer.run(material.clone());
     assert_both_hear_and_see(&engine, 1, &mut peer, &material);
 }
 
 /// The engine offers, str0m answers.
-fn engine_offers(dtls: DtlsVersion) {
+fn engine_offers(mut peer: Setup, change: fn(String) -> String) {
     let (engine, material) = (Engine::direct(Role::Offer, 1), Arc::new(Material::new(0)));
-    let mut peer = Setup::new(dtls);
     let answer = peer.answer(&engine.description());
-    engine.describe(DescriptionKind::Answer, answer);
+    engine.describe(DescriptionKind::Answer, change(answer));
     let mut peer = peer.run(material.clone());
     assert_both_hear_and_see(&engine, 1, &mut peer, &material);
 }
 
+/// As it is.
+fn same(sdp: String) -> String {
+    sdp
+}
+
+/// Without addresses, as from a browser that hides them.
+fn without_candidates(sdp: String) -> String {
+    let kept =
+        sdp.lines().filter(|line| !line.starts_with("a=candidate") && !line.starts_with("a=end-of-cand"));
+    kept.map(|line| format!("{line}\r\n")).collect()
+}
+
 #[test]
 fn str0m_calls_the_engine_with_dtls_1_3() {
-    engine_answers(DtlsVersion::Dtls13, &LINES);
+    engine_answers(Setup::new(DtlsVersion::Dtls13), &LINES, same);
 }
 
 #[test]
 fn str0m_calls_the_engine_with_dtls_1_2_and_lines_both_ways() {
-    engine_answers(
-        DtlsVersion::Dtls12,
-        &[(Kind::Audio, Direction::SendRecv), (Kind::Video, Direction::SendRecv)],
-    );
+    engine_answers(Setup::new(DtlsVersion::Dtls12), &BOTH_WAYS, same);
 }
 
 #[test]
 fn the_engine_calls_str0m_with_dtls_1_2() {
-    engine_offers(DtlsVersion::Dtls12);
+    engine_offers(Setup::new(DtlsVersion::Dtls12), same);
 }
 
 #[test]
 fn the_engine_calls_str0m_with_dtls_1_3() {
-    engine_offers(DtlsVersion::Dtls13);
+    engine_offers(Setup::new(DtlsVersion::Dtls13), same);
+}
+
+#[test]
+fn a_lite_str0m_calls_the_engine() {
+    engine_answers(Setup::lite(DtlsVersion::Auto), &BOTH_WAYS, same);
+}
+
+#[test]
+fn the_engine_calls_a_lite_str0m() {
+    engine_offers(Setup::lite(DtlsVersion::Auto), same);
+}
+
+#[test]
+fn a_caller_that_hides_its_address_is_found() {
+    engine_answers(Setup::new(DtlsVersion::Dtls13), &BOTH_WAYS, without_candidates);
+}
+
+#[test]
+fn a_callee_that_hides_its_address_is_found() {
+    engine_offers(Setup::new(DtlsVersion::Dtls13), without_candidates);
+}
+
+/// Who watched one participant in a line sees another in it when the first has gone: one stream to the peer.
+#[test]
+fn a_line_passes_from_who_left_to_who_comes() {
+    let server = Server::start();
+    let [first, second, silent] = [0, 1, 2].map(|voice| Arc::new(Material::new(voice)));
+    let (mut watching, mut watcher) = enter(&server, "watcher", DtlsVersion::Dtls13, &silent);
+    let (channel, peer) = enter(&server, "first", DtlsVersion::Dtls13, &first);
+    let line =
+        wait_for("the first's pictures", || watcher.look().line_that_saw(&first, 30).map(String::from));
+    wait_for("the first's packets", || watcher.look().line_that_heard(&first, 50).map(drop));
+    channel.leave();
+    drop(peer);
+
+    let (channel, _peer) = enter(&server, "second", DtlsVersion::Dtls12, &second);
+    let same =
+        wait_for("the second's pictures", || watcher.look().line_that_saw(&second, 30).map(String::from));
+    assert_eq!(line, same, "there is one line for pictures");
+    assert_eq!(watching.participant_on(&line), Some(channel.me));
+    wait_for("the second's packets", || watcher.look().line_that_heard(&second, 50).map(drop));
+    watcher.look().assert_nothing_strange(&[&first, &second]);
 }

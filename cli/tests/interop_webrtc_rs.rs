@@ -94,6 +94,38 @@ fn three_stacks_in_one_room_receive_each_other() {
     });
 }
 
+/// Both behind paths that lose 4 % each way: pictures arrive whole, since what is lost is asked for and sent again
+/// on both sides of the SFU.
+#[test]
+fn what_is_lost_on_the_way_comes_again() {
+    let server = Server::start();
+    let [ours, theirs] = [0, 1].map(|voice| Arc::new(Material::new(voice)));
+
+    let mut channel_1 = Channel::join(&server, "lossy", "webrtc-rs");
+    let mut webrtc = WebrtcRs::new();
+    webrtc.send(Kind::Video, true);
+    webrtc.receive(Kind::Video);
+    let answer = channel_1.negotiate(webrtc.offer());
+    let (_relay_1, answer) = server.lossy(1, 4.0, &answer);
+    webrtc.accept_answer(answer);
+
+    let mut channel_2 = Channel::join(&server, "lossy", "str0m");
+    let mut str0m = Setup::new(DtlsVersion::Dtls13);
+    let offer = str0m.offer(&[(Kind::Video, Direction::SendOnly), (Kind::Video, Direction::RecvOnly)]);
+    let (_relay_2, answer) = server.lossy(2, 4.0, &channel_2.negotiate(offer));
+    str0m.accept_answer(&answer);
+    let mut str0m = str0m.run(theirs.clone());
+
+    wait_for("webrtc-rs' ICE and DTLS", || webrtc.look().connected.then_some(()));
+    webrtc.publish(&ours);
+    wait_for("str0m to see 90 pictures of webrtc-rs in a row", || {
+        str0m.look().line_that_saw(&ours, 90).map(drop)
+    });
+    wait_for("webrtc-rs to see 90 pictures of str0m in a row", || {
+        webrtc.look().line_that_saw(&theirs, 90).map(drop)
+    });
+}
+
 /// What each end of a direct call must have got of the other.
 fn assert_both_hear_and_see(
     engine: &Engine,

@@ -2,6 +2,7 @@
 
 use super::material::{Material, nals, tone_anywhere};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use undertone_codec::pattern::read_number;
 use undertone_codec::{h264, opus};
 use undertone_media::Timestamp;
@@ -17,6 +18,15 @@ pub enum Event {
     Video(String, Vec<u8>),
     /// Somebody asked for a key frame.
     KeyFrameAsked,
+    /// What the peer thinks that its path carries, in bit/s, after feedback.
+    Estimate(u64),
+    /// What our reports tell the peer of a stream that it sends.
+    Reported {
+        /// By the time between its report and ours.
+        round_trip: Duration,
+        /// The share lost, 0 to 1.
+        loss: f64,
+    },
     /// The peer is over, and why.
     Over(String),
 }
@@ -32,6 +42,10 @@ pub struct Ledger {
     pub video: BTreeMap<String, Vec<Vec<u8>>>,
     /// How often somebody asked for a key frame.
     pub key_frames_asked: usize,
+    /// What feedback made the peer think that its path carries, in bit/s.
+    pub estimate: Option<u64>,
+    /// The newest round trip that reports showed, and the share lost.
+    pub reported: Option<(Duration, f64)>,
 }
 
 impl Ledger {
@@ -42,6 +56,8 @@ impl Ledger {
             Event::Audio(line, packet) => self.audio.entry(line).or_default().push(packet),
             Event::Video(line, unit) => self.video.entry(line).or_default().push(unit),
             Event::KeyFrameAsked => self.key_frames_asked += 1,
+            Event::Estimate(estimate) => self.estimate = Some(estimate),
+            Event::Reported { round_trip, loss } => self.reported = Some((round_trip, loss)),
             Event::Over(why) => panic!("the peer gave up: {why}"),
         }
     }

@@ -2,17 +2,23 @@
 
 use super::wait_for;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use undertone_io::relay::{self, Relay};
 use undertone_io::ws::{self, Client};
-use undertone_io::{Signal, mailbox};
+use undertone_io::{Clock, Signal, mailbox};
 use undertone_signaling::message::{
     self, Body, Description, DescriptionKind, Join, Leave, Participant, Slot,
 };
+use undertone_sim::loss::Share;
+use undertone_sim::path::{LinkConfig, LinkModel};
 
 /// `undertone serve`, open to everybody. Killed when dropped.
 pub struct Server {
     child: Child,
     http: String,
+    media: SocketAddr,
 }
 
 impl Server {
@@ -29,7 +35,31 @@ impl Server {
         BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
         let said: serde_json::Value = serde_json::from_str(&line).expect("it says so in JSON");
         let http = said["http"].as_str().expect("it names its HTTP address").to_owned();
-        Server { child, http }
+        let media =
+            said["media"].as_str().and_then(|it| it.parse().ok()).expect("it names its media address");
+        Server { child, http, media }
+    }
+
+    /// Puts a path in front of the server that loses, both ways, and leads whoever gets this answer along it.
+    pub fn lossy(&self, seed: u64, percent: f64, answer: &str) -> (Relay, String) {
+        let config = LinkConfig {
+            loss: Share::from_percent(percent),
+            delay: Duration::from_millis(15),
+            ..LinkConfig::default()
+        };
+        let path = move |_| relay::Path {
+            up: Box::new(LinkModel::new(seed, 0, &config)),
+            down: Box::new(LinkModel::new(seed, 1, &config)),
+        };
+        let relay =
+            Relay::start(relay::Config::new(self.media, Box::new(path)), Clock::new()).expect("a relay");
+        let place = |address: SocketAddr| format!(" {} {} ", address.ip(), address.port());
+        let answer = answer.replace(&place(self.media), &place(relay.local_addr()));
+        assert!(
+            answer.contains(&place(relay.local_addr())),
+            "the answer has a candidate to replace: {answer}"
+        );
+        (relay, answer)
     }
 
     /// Where signalling is.

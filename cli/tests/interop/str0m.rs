@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 pub use str0m::config::DtlsVersion;
 use str0m::format::Codec;
@@ -38,12 +39,24 @@ pub struct Str0m {
 impl Setup {
     /// A peer with a socket on loopback that speaks Opus and H.264.
     pub fn new(dtls: DtlsVersion) -> Setup {
+        Setup::with(dtls, false)
+    }
+
+    /// The same, as an ICE-lite agent, which answers checks and makes none.
+    pub fn lite(dtls: DtlsVersion) -> Setup {
+        Setup::with(dtls, true)
+    }
+
+    fn with(dtls: DtlsVersion, lite: bool) -> Setup {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let mut rtc = Rtc::builder()
             .clear_codecs()
             .enable_opus(true, false)
             .enable_h264(true)
             .set_dtls_version(dtls)
+            .set_stats_interval(Some(Duration::from_millis(500)))
+            .enable_bwe(Some(Bitrate::kbps(300)))
+            .set_ice_lite(lite)
             .build(Instant::now());
         let address = socket.local_addr().expect("the socket has an address");
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
@@ -238,6 +251,14 @@ fn on_event(rtc: &Rtc, event: str0m::Event, sender: &mut Publisher, events: &Sen
             sender.picture = sender.material.next_key(sender.picture);
             Event::KeyFrameAsked
         }
+        // What our feedback and reports are good for: its estimate of the path, and its round trips.
+        str0m::Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+            Event::Estimate(estimate.as_u64())
+        }
+        str0m::Event::MediaEgressStats(stats) => match (stats.rtt, stats.loss) {
+            (Some(rtt), Some(loss)) => Event::Reported { round_trip: rtt, loss: loss.into() },
+            _ => return,
+        },
         _ => return,
     };
     let _ = events.send(told);

@@ -10,10 +10,11 @@ use rtc::rtp::packetizer::Depacketizer;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use undertone_media::Kind;
+use undertone_media::{Kind, SeqUnwrapper};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_sample::TrackLocalStaticSample;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -238,25 +239,42 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
-/// Puts packets together as webrtc-rs does, a picture at a time.
+/// Puts packets together with webrtc-rs' depacketiser, a picture at a time. webrtc-rs hands packets out as they
+/// come, so that those sent again must find their place: others wait for them, up to 200 packets long.
 async fn read(track: Arc<dyn TrackRemote>, events: Sender<Event>) {
     let (line, kind) = (track.track_id().await, track.kind().await);
     let (mut h264, mut unit) = (H264Packet::default(), Vec::new());
+    let (mut seqs, mut waiting, mut next) = (SeqUnwrapper::default(), BTreeMap::new(), None);
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
-        if packet.payload.is_empty() {
-            continue;
-        }
         if kind == RtpCodecKind::Audio {
             let _ = events.send(Event::Audio(line.clone(), packet.payload.to_vec()));
             continue;
         }
-        match h264.depacketize(&packet.payload) {
-            Ok(nals) => unit.extend_from_slice(&nals),
-            Err(e) => drop(events.send(Event::Over(format!("webrtc-rs cannot read a video packet: {e}")))),
+        let seq = seqs.unwrap(packet.header.sequence_number);
+        if next.is_some_and(|next| seq < next) {
+            continue;
         }
-        if packet.header.marker {
-            let _ = events.send(Event::Video(line.clone(), std::mem::take(&mut unit)));
+        waiting.insert(seq, packet);
+        while let Some(first) = waiting.first_entry() {
+            let seq = *first.key();
+            let packet = first.get().clone();
+            if next.is_some_and(|next| seq > next) && waiting.len() < 200 {
+                break;
+            }
+            waiting.remove(&seq);
+            next = Some(seq.next());
+            if !packet.payload.is_empty() {
+                match h264.depacketize(&packet.payload) {
+                    Ok(nals) => unit.extend_from_slice(&nals),
+                    Err(e) => {
+                        drop(events.send(Event::Over(format!("webrtc-rs cannot read a video packet: {e}"))))
+                    }
+                }
+            }
+            if packet.header.marker {
+                let _ = events.send(Event::Video(line.clone(), std::mem::take(&mut unit)));
+            }
         }
     }
 }
