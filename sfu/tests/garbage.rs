@@ -132,3 +132,101 @@ fn mutants_of_the_handshake_cause_no_panic() {
         assert!(party.sfu.stats().participants <= 2);
     }
 }
+
+#[test]
+fn a_participant_that_sends_nonsense_under_its_own_keys_harms_only_itself() {
+    let mut party = Party::new((3, 3));
+    party.join("kitchen", "Anna", sending());
+    party.join("kitchen", "Bert", sending());
+    party.join("kitchen", "Mallory", Sending { audio: false, ..Sending::default() });
+    party.run_until(at(1_000));
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    let mallory = &party.clients[2];
+    let streams: Vec<u32> =
+        mallory.lines.iter().filter_map(|line| line.receive.as_ref()?.ssrc).map(|ssrc| ssrc.0).collect();
+    let own: Vec<(u32, u8)> = mallory
+        .lines
+        .iter()
+        .filter_map(|line| line.send.as_ref())
+        .flat_map(|send| {
+            let rtx = send.rtx_ssrc.zip(send.rtx_payload_type);
+            [Some((send.ssrc.0, send.payload_type)), rtx.map(|(ssrc, pt)| (ssrc.0, pt))]
+        })
+        .flatten()
+        .map(|(ssrc, pt)| (ssrc, pt))
+        .collect();
+    for step in 0..1_000u64 {
+        let now = party.now;
+        let session = &mut party.clients[2].session;
+        for _ in 0..20 {
+            let word = rng.next_u64();
+            let mut packet = vec![0; 12 + (word >> 32) as usize % 300];
+            rng.fill_bytes(&mut packet);
+            if word & 1 == 0 {
+                // RTP of its own streams or of none, with extensions and padding that may be broken.
+                let (ssrc, pt) = own[word as usize / 2 % own.len()];
+                packet[0] = 0x80 | (word >> 8) as u8 & 0x31;
+                packet[1] = pt | (word >> 16) as u8 & 0x80;
+                if word & 0x70 != 0 {
+                    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+                    packet[2..4].copy_from_slice(&((step / 4) as u16).to_be_bytes());
+                }
+                if packet.len() > 16 && word & 0x80 == 0 {
+                    packet[12..16].copy_from_slice(&[0xbe, 0xde, 0, (word >> 40) as u8 % 40]);
+                }
+                session.send_rtp(now, packet);
+            } else {
+                // RTCP of every type, about the streams that it receives.
+                packet[0] = 0x80 | [1, 4, 11, 15, (word >> 8) as u8 & 0x3f][(word >> 20) as usize % 5];
+                packet[1] = 200 + (word >> 16) as u8 % 8;
+                let words = (packet.len() / 4 - 1) as u16;
+                packet.truncate((usize::from(words) + 1) * 4);
+                packet[2..4].copy_from_slice(&words.to_be_bytes());
+                let stream = streams[word as usize / 2 % streams.len()].to_be_bytes();
+                packet[4..8].copy_from_slice(&own[0].0.to_be_bytes());
+                packet[8..12].copy_from_slice(&stream);
+                session.send_rtcp(now, packet);
+            }
+        }
+        party.run_until(at(1_000 + (step + 1) * 4));
+    }
+    party.run_until(at(6_000));
+    for (who, other) in [(0, 1), (1, 0)] {
+        let (client, other) = (&party.clients[who], party.clients[other].id);
+        assert!(client.errors.is_empty(), "{:?}", client.errors);
+        assert_continuous(client.of(other, Kind::Audio), 240, "audio");
+        assert_continuous(client.of(other, Kind::Video), 350, "video");
+    }
+    // Key frames were asked for all the time, and given at the usual pace.
+    assert!(party.clients[0].key_frames.len() < 20, "{}", party.clients[0].key_frames.len());
+    let stats = party.sfu.stats();
+    assert!(stats.key_frames_wanted > 50 && stats.nacked > 10_000, "{stats:?}");
+}
+
+#[test]
+fn mutated_signalling_never_panics() {
+    use undertone_signaling::message::{self, Description, DescriptionKind, Join, MediaKind, Mute};
+    let mut party = Party::new((2, 2));
+    party.join("kitchen", "Anna", sending());
+    party.run_until(at(500));
+    let sdp = party.clients[0].offer.as_ref().unwrap().to_string();
+    let join = Join { token: "t".into(), room: "kitchen".into(), name: "Bert".into(), version: 1 };
+    let messages = [
+        message::encode(join.clone()),
+        message::encode(Description { kind: DescriptionKind::Offer.into(), sdp }),
+        message::encode(Mute { kind: MediaKind::Audio.into(), muted: true }),
+    ];
+    let mut rng = ChaCha8Rng::seed_from_u64(23);
+    for channel in 1_000..6_000 {
+        for real in &messages {
+            let mut message = real.clone();
+            if rng.next_u32().is_multiple_of(2) {
+                mutate(&mut rng, &mut message);
+            }
+            party.sfu.handle(party.now, Input::Signal { channel, message: &message });
+        }
+        party.sfu.handle(party.now, Input::SignalClosed { channel });
+        while party.sfu.poll().is_some() {}
+    }
+    assert_eq!(party.sfu.stats().participants, 1, "only Anna is left");
+}
