@@ -153,7 +153,6 @@ fn a_participant_that_sends_nonsense_under_its_own_keys_harms_only_itself() {
             [Some((send.ssrc.0, send.payload_type)), rtx.map(|(ssrc, pt)| (ssrc.0, pt))]
         })
         .flatten()
-        .map(|(ssrc, pt)| (ssrc, pt))
         .collect();
     for step in 0..1_000u64 {
         let now = party.now;
