@@ -9,4 +9,8 @@ mod outcome;
 mod page;
 mod run;
 
+pub use ear::Ear;
+pub use network::Network;
+pub use outcome::Direction;
+pub use page::{charts, command, facts};
 pub use run::call;

@@ -4,8 +4,13 @@
 //! with the simulated one of `sim`.
 
 mod args;
+mod call;
+mod demo;
+#[cfg(feature = "device")]
+mod device;
 mod exit;
 mod lab;
+mod participant;
 mod report;
 mod serve;
 mod source;
@@ -17,11 +22,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    log(cli.verbose);
     let done = match &cli.command {
-        Command::Lab(LabCommand::Call(args)) => lab::call(args),
+        Command::Call(args) => call::call(args),
         Command::Serve(args) => serve::serve(args),
         Command::Token(args) => serve::token(args),
-        _ => Err(exit::Failure::usage("not here yet")),
+        Command::Lab(LabCommand::Call(args)) => lab::call(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Devices => devices(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,4 +38,27 @@ fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+/// Logs go to stderr, so that stdout holds results alone.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).init();
+}
+
+#[cfg(feature = "device")]
+fn devices() -> exit::Outcome {
+    device::list()
+}
+
+#[cfg(not(feature = "device"))]
+fn devices() -> exit::Outcome {
+    Err(exit::Failure::new(
+        exit::Fault::Device,
+        "this build has no sound devices; build with `cargo build --release --features device`",
+    ))
 }

@@ -43,7 +43,6 @@ pub struct Running {
     pub http: SocketAddr,
     /// Where media arrives.
     pub media: SocketAddr,
-    stats: Arc<Mutex<Stats>>,
     shutdown: Shutdown,
     mailbox: Mailbox,
     server: Option<Server>,
@@ -51,11 +50,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// What the SFU counted, half a second ago at most.
-    pub fn stats(&self) -> Stats {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Tells participants that the server goes, waits until they are gone, for [`DRAIN`] at most.
     pub fn stop(mut self) {
         self.end();
@@ -151,7 +145,7 @@ pub fn start(options: Options, clock: Clock, shutdown: Shutdown) -> Outcome<Runn
             }
         })
         .map_err(Failure::usage)?;
-    Ok(Running { http, media, stats, shutdown, mailbox, server: Some(server), worker: Some(thread) })
+    Ok(Running { http, media, shutdown, mailbox, server: Some(server), worker: Some(thread) })
 }
 
 fn healthz(stats: &Stats) -> String {

@@ -4,12 +4,13 @@
 mod interop;
 
 use interop::engine::Engine;
+use interop::ledger::Ledger;
 use interop::material::{Material, tone_anywhere, tone_of};
 use interop::room::{Channel, Server};
 use interop::str0m::{Direction, DtlsVersion, Setup, Str0m};
 use interop::wait_for;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use undertone_engine::Role;
 use undertone_media::Kind;
 use undertone_signaling::message::DescriptionKind;
@@ -31,6 +32,8 @@ fn enter(server: &Server, name: &str, dtls: DtlsVersion, material: &Arc<Material
     let mut peer = Setup::new(dtls);
     let answer = channel.negotiate(peer.offer(&LINES));
     peer.accept_answer(&answer);
+    // As browsers do; an agent that is lite has no use for it.
+    channel.trickle(peer.candidate());
     (channel, peer.run(material.clone()))
 }
 
@@ -187,6 +190,68 @@ fn a_caller_that_hides_its_address_is_found() {
 #[test]
 fn a_callee_that_hides_its_address_is_found() {
     engine_offers(Setup::new(DtlsVersion::Dtls13), without_candidates);
+}
+
+/// A lite agent makes no checks, so that it is found by its candidate alone, which comes after its offer.
+#[test]
+fn a_candidate_that_comes_later_counts() {
+    let (engine, material) = (Engine::direct(Role::Answer, 1), Arc::new(Material::new(0)));
+    let mut peer = Setup::lite(DtlsVersion::Dtls13);
+    engine.describe(DescriptionKind::Offer, without_candidates(peer.offer(&BOTH_WAYS)));
+    peer.accept_answer(&engine.description());
+    engine.trickle(peer.candidate());
+    let mut peer = peer.run(material.clone());
+    assert_both_hear_and_see(&engine, 1, &mut peer, &material);
+}
+
+/// A peer that hangs up by DTLS alone is gone at once, not after half a minute without consent.
+#[test]
+fn who_hangs_up_is_gone() {
+    let (engine, material) = (Engine::direct(Role::Offer, 1), Arc::new(Material::new(0)));
+    let mut peer = Setup::new(DtlsVersion::Dtls13);
+    engine.describe(DescriptionKind::Answer, peer.answer(&engine.description()));
+    let mut peer = peer.run(material.clone());
+    wait_for("ICE and DTLS", || (peer.look().connected && engine.seen().connected).then_some(()));
+    drop(peer);
+    wait_for("the engine to notice", || engine.over());
+
+    let server = Server::start();
+    let (mut channel_1, mut peer_1) = enter(&server, "who stays", DtlsVersion::Dtls12, &material);
+    let (_channel_2, mut peer_2) = enter(&server, "who goes", DtlsVersion::Dtls13, &material);
+    wait_for("ICE and DTLS", || (peer_1.look().connected && peer_2.look().connected).then_some(()));
+    drop(peer_2);
+    wait_for("the roster without who hung up", || {
+        channel_1.listen();
+        (channel_1.roster.len() == 1).then_some(())
+    });
+}
+
+/// Consent must be renewed (RFC 7675), by us and by them: a call lives longer than the 30 s that it is given.
+#[test]
+#[ignore = "takes 75 seconds"]
+fn a_call_outlives_consent() {
+    let (engine, material) = (Engine::direct(Role::Offer, 1), Arc::new(Material::new(0)));
+    let mut peer = Setup::new(DtlsVersion::Dtls13);
+    engine.describe(DescriptionKind::Answer, peer.answer(&engine.description()));
+    let mut peer = peer.run(material.clone());
+    let server = Server::start();
+    let (mut channel_1, mut peer_1) = enter(&server, "one", DtlsVersion::Dtls12, &material);
+    let (mut channel_2, mut peer_2) = enter(&server, "two", DtlsVersion::Dtls13, &material);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(75) {
+        std::thread::sleep(Duration::from_secs(1));
+        (channel_1.listen(), channel_2.listen());
+        (peer.look(), peer_1.look(), peer_2.look());
+        engine.seen();
+    }
+    let packets = |ledger: &Ledger| ledger.audio.values().map(Vec::len).sum::<usize>();
+    for (name, count) in [
+        ("engine to str0m", packets(peer.look())),
+        ("to one", packets(peer_1.look())),
+        ("to two", packets(peer_2.look())),
+    ] {
+        assert!(count > 72 * 50, "{name}: {count} packets");
+    }
 }
 
 /// Who watched one participant in a line sees another in it when the first has gone: one stream to the peer.

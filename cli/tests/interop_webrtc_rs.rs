@@ -12,6 +12,7 @@ use interop::room::{Channel, Server};
 use interop::str0m::{Direction, DtlsVersion, Setup};
 use interop::wait_for;
 use std::sync::Arc;
+use std::time::Duration;
 use undertone_engine::Role;
 use undertone_media::Kind;
 use undertone_signaling::message::DescriptionKind;
@@ -106,13 +107,13 @@ fn what_is_lost_on_the_way_comes_again() {
     webrtc.send(Kind::Video, true);
     webrtc.receive(Kind::Video);
     let answer = channel_1.negotiate(webrtc.offer());
-    let (_relay_1, answer) = server.lossy(1, 4.0, &answer);
+    let (relay_1, answer) = server.lossy(1, 4.0, &answer);
     webrtc.accept_answer(answer);
 
     let mut channel_2 = Channel::join(&server, "lossy", "str0m");
     let mut str0m = Setup::new(DtlsVersion::Dtls13);
     let offer = str0m.offer(&[(Kind::Video, Direction::SendOnly), (Kind::Video, Direction::RecvOnly)]);
-    let (_relay_2, answer) = server.lossy(2, 4.0, &channel_2.negotiate(offer));
+    let (relay_2, answer) = server.lossy(2, 4.0, &channel_2.negotiate(offer));
     str0m.accept_answer(&answer);
     let mut str0m = str0m.run(theirs.clone());
 
@@ -124,6 +125,10 @@ fn what_is_lost_on_the_way_comes_again() {
     wait_for("webrtc-rs to see 90 pictures of str0m in a row", || {
         webrtc.look().line_that_saw(&theirs, 90).map(drop)
     });
+    for relay in [relay_1, relay_2] {
+        let lost: u64 = relay.totals().iter().map(|client| client.up.lost + client.down.lost).sum();
+        assert!(lost > 10, "the paths lose: {lost}");
+    }
 }
 
 /// What each end of a direct call must have got of the other.
@@ -161,6 +166,26 @@ fn assert_both_hear_and_see(
         "{numbers:?}"
     );
     assert!(numbers.is_sorted(), "{numbers:?}");
+
+    let rtt = wait_for("the engine to know the round trip", || engine.seen().stats.rtt);
+    assert!(rtt < Duration::from_millis(500), "on loopback: {rtt:?}");
+    if std::env::var("SHOW").is_ok() {
+        std::thread::sleep(Duration::from_secs(8));
+        eprintln!("{:#?}", engine.seen().stats);
+    }
+}
+
+/// A peer that hangs up by DTLS alone is gone at once.
+#[test]
+fn webrtc_rs_hangs_up_and_is_gone() {
+    let engine = Engine::direct(Role::Offer, 1);
+    let mut peer = WebrtcRs::new();
+    peer.send(Kind::Audio, false);
+    let answer = peer.answer(engine.description());
+    engine.describe(DescriptionKind::Answer, answer);
+    wait_for("ICE and DTLS", || (peer.look().connected && engine.seen().connected).then_some(()));
+    drop(peer);
+    wait_for("the engine to notice", || engine.over());
 }
 
 #[test]

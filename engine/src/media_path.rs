@@ -126,7 +126,8 @@ impl MediaPath {
     /// Time passes.
     pub(crate) fn tick(&mut self, now: Timestamp) {
         self.cc.on_tick(now);
-        self.pacer.set_rate(now, self.cc.estimate());
+        // Above the estimate, so that a frame larger than usual has gone when the next one comes.
+        self.pacer.set_rate(now, self.cc.estimate().permille(1_250));
     }
 
     pub(crate) fn estimate(&self) -> Bitrate {

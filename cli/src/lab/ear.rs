@@ -4,7 +4,7 @@ use super::outcome::{Direction, Percentiles, Recovered, Video, Wire};
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::SAMPLE_RATE;
-use undertone_engine::{Origin, Played, Stats};
+use undertone_engine::{AudioSlotStats, Origin, Played, Stats};
 use undertone_media::{Bitrate, Timestamp, VideoFrame};
 use undertone_sim::score;
 
@@ -33,7 +33,7 @@ pub struct Sample {
 const KEPT_PICTURES: usize = 96;
 
 /// Listens.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ear {
     /// What was said, from the start of the call.
     pub sent: Vec<i16>,
@@ -51,7 +51,7 @@ pub struct Ear {
 }
 
 /// Sums since the last sample.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Since {
     m2e_ms: f64,
     m2e_count: u32,
@@ -64,7 +64,7 @@ struct Since {
 }
 
 /// The pictures of one direction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Eye {
     fps: u32,
     started: Timestamp,
@@ -78,14 +78,17 @@ struct Eye {
 
 impl Ear {
     /// What was said in the last 10 ms, and what was heard.
-    pub fn hear(&mut self, said: &[i16], heard: &[i16], played: Option<Played>) {
+    pub fn hear(&mut self, said: &[i16], heard: &[i16], played: impl IntoIterator<Item = Played>) {
         if self.received.is_empty() {
             // What is pulled now plays during the step to come; what is pushed now was said in the last.
             self.received.resize(said.len(), 0);
         }
         self.sent.extend_from_slice(said);
         self.received.extend_from_slice(heard);
-        let Some(played) = played else { return };
+        played.into_iter().for_each(|played| self.count(played));
+    }
+
+    fn count(&mut self, played: Played) {
         self.frames[played.origin as usize] += 1;
         if played.origin != Origin::Silence {
             self.since.played += 1;
@@ -135,9 +138,16 @@ impl Ear {
         }
     }
 
-    /// Adds a point to the curves.
-    pub fn sample(&mut self, now: Timestamp, step: Duration, speaker: &Stats, listener: &Stats, slot: usize) {
-        let audio = listener.audio.get(slot).copied().unwrap_or_default();
+    /// Adds a point to the curves: of the voice in one slot, or of all.
+    pub fn sample(&mut self, now: Timestamp, step: Duration, speaker: &Stats, listener: &Stats, slot: Option<usize>) {
+        let heard = listener.audio.iter().enumerate().filter(|(index, _)| slot.is_none_or(|slot| slot == *index));
+        let mut audio = AudioSlotStats::default();
+        for (_, one) in heard {
+            audio.received += one.received;
+            audio.lost += one.lost;
+            audio.repaired += one.repaired;
+            audio.target = audio.target.max(one.target);
+        }
         let since = &mut self.since;
         let kbps = |bytes: u64, before: u64| (bytes - before) as f64 * 8.0 / step.as_secs_f64() / 1000.0;
         let packets = audio.received + audio.lost.saturating_sub(audio.repaired);

@@ -289,8 +289,8 @@ pub fn call(args: &LabCallArgs) -> Outcome {
         if now.as_micros().is_multiple_of(SAMPLE.as_micros() as u64) {
             let (a, b) = (lab.stats(0), lab.stats(1));
             let (slot_b, slot_a) = (lab.slot(1, 0), lab.slot(0, 1));
-            forth.sample(now, SAMPLE, &a, &b, slot_b);
-            back.sample(now, SAMPLE, &b, &a, slot_a);
+            forth.sample(now, SAMPLE, &a, &b, Some(slot_b));
+            back.sample(now, SAMPLE, &b, &a, Some(slot_a));
             if let Some(log) = &mut lab.log {
                 for (name, ear, speaker) in [("a_to_b", &forth, &a), ("b_to_a", &back, &b)] {
                     let line = page::stats_line(name, ear, speaker);

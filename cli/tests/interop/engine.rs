@@ -108,6 +108,17 @@ impl Engine {
         self.mailbox.try_send(Signal::Message { channel: 0, message }).expect("the engine listens");
     }
 
+    /// Hands the engine one more address of its peer.
+    pub fn trickle(&self, candidate: String) {
+        let message = message::encode(message::Candidate { candidate, mid: "0".into() });
+        self.mailbox.try_send(Signal::Message { channel: 0, message }).expect("the engine listens");
+    }
+
+    /// Why the call is over, if it is.
+    pub fn over(&self) -> Option<String> {
+        self.seen.lock().expect("no panic in the loop").over.clone()
+    }
+
     /// What it has heard and seen so far. Panics if the call failed.
     pub fn seen(&self) -> Seen {
         let seen = self.seen.lock().expect("no panic in the loop").clone();

@@ -9,7 +9,7 @@ use undertone_io::relay::{self, Relay};
 use undertone_io::ws::{self, Client};
 use undertone_io::{Clock, Signal, mailbox};
 use undertone_signaling::message::{
-    self, Body, Description, DescriptionKind, Join, Leave, Participant, Slot,
+    self, Body, Candidate, Description, DescriptionKind, Join, Leave, Participant, Slot,
 };
 use undertone_sim::loss::Share;
 use undertone_sim::path::{LinkConfig, LinkModel};
@@ -116,6 +116,11 @@ impl Channel {
             self.listen();
             self.answer.take()
         })
+    }
+
+    /// Tells the server one more address of ours.
+    pub fn trickle(&mut self, candidate: String) {
+        self.say(Candidate { candidate, mid: "0".into() });
     }
 
     /// Reads what the server has said since.

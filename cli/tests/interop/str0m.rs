@@ -27,7 +27,7 @@ pub struct Setup {
     sends: [Option<Mid>; 2],
 }
 
-/// While it runs.
+/// While it runs. Hangs up when dropped: RTCP BYE and DTLS close_notify, and nothing by signalling.
 pub struct Str0m {
     /// What it has received.
     pub ledger: Ledger,
@@ -61,6 +61,12 @@ impl Setup {
         let address = socket.local_addr().expect("the socket has an address");
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
         Setup { rtc, socket, pending: None, sends: [None; 2] }
+    }
+
+    /// Its address as a candidate for later.
+    pub fn candidate(&self) -> String {
+        let address = self.socket.local_addr().expect("the socket has an address");
+        Candidate::host(address, "udp").expect("a candidate").to_sdp_string()
     }
 
     /// Offers one line for each of these.
@@ -188,7 +194,12 @@ fn drive(
 ) -> Result<(), String> {
     let local = socket.local_addr().map_err(|e| e.to_string())?;
     let mut buffer = vec![0; 2_000];
-    while !stop.load(Ordering::Relaxed) {
+    let mut hung_up = None;
+    loop {
+        if hung_up.is_none() && stop.load(Ordering::Relaxed) {
+            hung_up = Some(Instant::now());
+            rtc.close().map_err(|e| e.to_string())?;
+        }
         let timeout = loop {
             match rtc.poll_output().map_err(|e| e.to_string())? {
                 Output::Timeout(at) => break at,
@@ -196,11 +207,13 @@ fn drive(
                 Output::Event(event) => on_event(&rtc, event, &mut sender, events),
             }
         };
-        if !rtc.is_alive() {
-            return Err("str0m is no longer alive".into());
+        match hung_up {
+            Some(since) if !rtc.is_alive() || since.elapsed() > Duration::from_millis(500) => return Ok(()),
+            None if !rtc.is_alive() => return Err("str0m is no longer alive".into()),
+            _ => {}
         }
         let now = Instant::now();
-        if sender.write(&mut rtc, now)? {
+        if hung_up.is_none() && sender.write(&mut rtc, now)? {
             continue;
         }
         let wake = sender.due().map_or(timeout, |due| due.min(timeout)).min(now + Duration::from_millis(100));
@@ -222,7 +235,6 @@ fn drive(
         };
         rtc.handle_input(input).map_err(|e| e.to_string())?;
     }
-    Ok(())
 }
 
 fn on_event(rtc: &Rtc, event: str0m::Event, sender: &mut Publisher, events: &Sender<Event>) {
