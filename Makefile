@@ -1,0 +1,50 @@
+# Two commands are all there is to set up: `make call` and `make test`. Each installs what is missing.
+
+CARGO ?= cargo
+OUT ?= out/call
+SPEECH := testdata/speech/librivox_austen_0870.wav testdata/speech/codec2_speech_orig_16k.wav \
+          testdata/speech/librivox_austen_0890.wav
+
+.PHONY: help call test lint browser-test fuzz bench doc clean
+
+help:
+	@echo "make call    a real call of three on this machine, with a page to open afterwards"
+	@echo "make test    every test, the browser's included"
+	@echo "make lint    formatting and clippy, warnings denied"
+	@echo "make bench   benchmarks"
+	@echo "make fuzz    a minute of fuzzing for each parser (needs a nightly toolchain)"
+
+call:
+	@scripts/setup build
+	@$(CARGO) build --release -p undertone-cli
+	@target/release/undertone demo --speech $(SPEECH) --out $(OUT)
+
+test:
+	@scripts/setup test
+	$(CARGO) test --release --workspace
+	$(MAKE) browser-test
+
+# Headless Chromium publishes its fake microphone and camera and plays what we send.
+browser-test:
+	$(CARGO) build --release -p undertone-cli
+	node --test web/test/
+
+lint:
+	@scripts/setup build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+bench:
+	@scripts/setup build
+	$(CARGO) bench --workspace
+
+fuzz:
+	@scripts/setup build
+	scripts/fuzz 60
+
+doc:
+	$(CARGO) doc --workspace --no-deps
+
+clean:
+	$(CARGO) clean
+	rm -rf out
