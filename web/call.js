@@ -48,6 +48,7 @@ export class Call extends EventTarget {
 
   #socket;
   #tracks;
+  #senders = {};
   #wasConnected = false;
   #over = false;
   #heard = 0;
@@ -69,7 +70,8 @@ export class Call extends EventTarget {
   /** Sends another track, or none, without negotiation. */
   async setTrack(kind, track) {
     this.#tracks[kind] = track;
-    await this.#sender(kind)?.replaceTrack(track);
+    // A declined line's sender is dead; its track waits for another call.
+    await this.#senders[kind]?.replaceTrack(track).catch(() => {});
   }
 
   /** Tells the others that we stop or resume sending. */
@@ -181,14 +183,16 @@ export class Call extends EventTarget {
       if (!this.#wasConnected) this.#noPath();
     }, PATH_TIMEOUT));
     try {
-      pc.addTransceiver('audio', { direction: 'sendonly' });
-      preferH264(pc.addTransceiver('video', { direction: 'sendonly' }), RTCRtpSender);
+      this.#senders.audio = pc.addTransceiver('audio', { direction: 'sendonly' }).sender;
+      const video = pc.addTransceiver('video', { direction: 'sendonly' });
+      preferH264(video, RTCRtpSender);
+      this.#senders.video = video.sender;
       for (let n = 0; n < AUDIO_SLOTS; n++) pc.addTransceiver('audio', { direction: 'recvonly' });
       for (let n = 0; n < VIDEO_SLOTS; n++) {
         preferH264(pc.addTransceiver('video', { direction: 'recvonly' }), RTCRtpReceiver);
       }
       for (const kind of ['audio', 'video']) {
-        if (this.publish) await this.#sender(kind).replaceTrack(this.#tracks[kind]);
+        if (this.publish) await this.#senders[kind].replaceTrack(this.#tracks[kind]);
       }
       const { type, sdp } = await pc.createOffer();
       await pc.setLocalDescription({ type, sdp: withAudioNack(sdp) });
@@ -202,18 +206,15 @@ export class Call extends EventTarget {
   async #answer(sdp) {
     try {
       await this.pc.setRemoteDescription({ type: 'answer', sdp });
-      const sender = this.#sender('video');
-      const parameters = sender.getParameters();
-      for (const encoding of parameters.encodings) encoding.maxBitrate = VIDEO_BITS_PER_SECOND;
-      if (parameters.encodings.length) await sender.setParameters(parameters);
     } catch (error) {
       if (this.#over) return;
       this.#fail('BAD_DESCRIPTION', `The server's answer cannot be used: ${error.message}`, 'Tell whoever runs the server.');
+      return;
     }
-  }
-
-  #sender(kind) {
-    return this.pc?.getTransceivers()[kind === 'audio' ? 0 : 1]?.sender;
+    const parameters = this.#senders.video.getParameters();
+    for (const encoding of parameters.encodings) encoding.maxBitrate = VIDEO_BITS_PER_SECOND;
+    // Without a common codec the line was declined, and there is nothing to limit.
+    if (parameters.encodings.length) this.#senders.video.setParameters(parameters).catch(() => {});
   }
 
   #pathChanged() {
