@@ -17,7 +17,7 @@
 //   - Inputs come first, outputs last. An output is written only if the result is UT_OK.
 //   - A pointer that must not be NULL is checked, and answered with UT_NULL; any other must be valid.
 //     Texts are UTF-8 and end with a NUL.
-//   - There are no callbacks: the library never runs your code.
+//   - There are no callbacks: the library never runs your code. Its threads take no signals, SIGPIPE included.
 //   - Any function may be called from any thread, also at the same time, with two exceptions. What
 //     ut_call_poll and ut_call_pull_picture return is valid until the next call of the same function, so
 //     let one thread call each of them. And ut_call_free must be the last call of all for its handle.

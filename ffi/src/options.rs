@@ -71,10 +71,13 @@ impl Options {
     pub(crate) unsafe fn read(options: *const ut_options) -> Result<Options, ut_result> {
         // SAFETY: the caller's promise; `read_sized` itself never reads past `size`.
         let options = unsafe { read_sized(options)? };
+        if options.room_url.is_null() {
+            return Err(UT_NULL);
+        }
         // SAFETY: the caller's promise.
         let (url, name, pem) =
             unsafe { (text(options.room_url)?, text(options.name)?, text(options.trust_pem)?) };
-        let url = RoomUrl::parse(url.ok_or(UT_NULL)?).map_err(|_| UT_BAD_URL)?;
+        let url = RoomUrl::parse(url).map_err(|_| UT_BAD_URL)?;
         if options.send & !(UT_AUDIO | UT_VIDEO) != 0
             || options.audio_slots > MAX_SLOTS
             || options.video_slots > MAX_SLOTS
@@ -83,8 +86,8 @@ impl Options {
         }
         Ok(Options {
             url,
-            name: name.filter(|name| !name.is_empty()).unwrap_or("guest").into(),
-            trust: pem.map_or(Trust::System, |pem| Trust::Certificate(pem.into())),
+            name: if name.is_empty() { "guest" } else { name }.into(),
+            trust: if pem.is_empty() { Trust::System } else { Trust::Certificate(pem.into()) },
             audio: options.send & UT_AUDIO != 0,
             video: if options.send & UT_VIDEO != 0 { Some(video(&options)?) } else { None },
             audio_slots: or(options.audio_slots, 3) as usize,
@@ -153,18 +156,18 @@ unsafe fn read_sized(options: *const ut_options) -> Result<ut_options, ut_result
     Ok(copy)
 }
 
-/// A text from C, or `None` for NULL.
+/// A text from C; NULL is the empty one.
 ///
 /// # Safety
 /// `text` is NULL or ends with a NUL, and outlives the result.
 #[allow(unsafe_code)] // Pointers from C.
-unsafe fn text<'a>(text: *const c_char) -> Result<Option<&'a str>, ut_result> {
+unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, ut_result> {
     if text.is_null() {
-        return Ok(None);
+        return Ok("");
     }
     // SAFETY: the caller's promise.
     let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map(Some).map_err(|_| UT_BAD_ARGUMENT)
+    text.to_str().map_err(|_| UT_BAD_ARGUMENT)
 }
 
 #[cfg(test)]

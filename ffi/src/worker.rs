@@ -1,5 +1,7 @@
 //! The thread behind a call: connects, then runs the engine until somebody leaves.
 
+mod signals;
+
 use crate::event::{Fault, Told, flag};
 use crate::options::Options;
 use crate::result::ut_result::UT_PANIC;
@@ -28,6 +30,7 @@ const ACCOUNT_EVERY: u32 = 10;
 
 /// The whole life of the worker.
 pub(crate) fn work(shared: &Shared, options: &Options) {
+    signals::leave_to_the_app();
     let fault = match catch_unwind(AssertUnwindSafe(|| talk(shared, options))) {
         Ok(Ok(())) => None,
         // Whoever has left does not care why it would not have worked.

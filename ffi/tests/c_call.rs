@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 const KEY: &str = "a secret of this test alone, long enough";
@@ -17,36 +17,24 @@ struct Built {
     call: PathBuf,
 }
 
-/// Builds once what `cargo test` does not: the shared library and the server.
-fn built() -> &'static Built {
-    static BUILT: OnceLock<Built> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // target/PROFILE/deps/c_call-HASH
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let target = profile.parent().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "-p",
-                "undertone-ffi",
-                "-p",
-                "undertone-cli",
-                "--target-dir",
-            ])
-            .arg(target)
-            .current_dir(root)
-            .status()
-            .unwrap();
-        assert!(status.success(), "the library and the server build");
-        let release = target.join("release");
-        let call = compile("tests/call.c", &release);
-        compile("examples/tone.c", &release);
-        Built { release, call }
-    })
+static BUILT: LazyLock<Built> = LazyLock::new(build);
+
+/// Builds what `cargo test` does not: the shared library and the server; and then the C programs.
+fn build() -> Built {
+    // target/PROFILE/deps/c_call-HASH
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).unwrap();
+    let status = Command::new(env!("CARGO"))
+        .args("build --quiet --release -p undertone-ffi -p undertone-cli --target-dir".split(' '))
+        .arg(target)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success(), "the library and the server build");
+    let release = target.join("release");
+    let call = compile("tests/call.c", &release);
+    compile("examples/tone.c", &release);
+    Built { release, call }
 }
 
 /// Compiles a C program against header and shared library, with every warning an error.
@@ -81,7 +69,7 @@ impl Server {
     }
 
     fn start_with<'a>(options: impl IntoIterator<Item = &'a str>) -> Server {
-        let mut command = Command::new(built().release.join("undertone"));
+        let mut command = Command::new(BUILT.release.join("undertone"));
         command.args(["serve", "--http", "127.0.0.1:0", "--media", "127.0.0.1:0", "--json"]);
         command.env_remove("UNDERTONE_KEY");
         command.args(options);
@@ -98,7 +86,7 @@ impl Server {
 
     /// A link with a token, as an operator hands it out.
     fn invite(&self, room: &str, name: &str) -> String {
-        let output = Command::new(built().release.join("undertone"))
+        let output = Command::new(BUILT.release.join("undertone"))
             .args(["token", "--url", &self.http, "--room", room, "--name", name, "--key", KEY])
             .output()
             .unwrap();
@@ -114,7 +102,7 @@ impl Drop for Server {
 }
 
 fn spawn(args: &[&str]) -> Child {
-    Command::new(&built().call).args(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
+    Command::new(&BUILT.call).args(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
 /// The `name value` lines of a program that has kept every promise; the last of each name.
