@@ -14,7 +14,7 @@ pub struct Config {
     pub secret: Option<Vec<u8>>,
     /// Seconds from the Unix epoch to [`Timestamp::ZERO`](undertone_media::Timestamp::ZERO): tokens expire
     /// by it, and sender reports are dated by it. Default 0.
-    pub unix_epoch_at_start: u64,
+    pub unix_epoch_at_start: Duration,
     /// What the SFU proves itself with to every participant. Default a fresh one.
     pub certificate: Certificate,
     /// Where DTLS takes its randomness from. Default the system's. A seed here is for the lab alone.
@@ -43,7 +43,7 @@ impl Config {
         Config {
             public_addrs: Vec::new(),
             secret: None,
-            unix_epoch_at_start: 0,
+            unix_epoch_at_start: Duration::ZERO,
             certificate: Certificate::generate(),
             crypto: Crypto::System,
             seed: [0; 32],

@@ -45,7 +45,7 @@ pub(crate) fn admit(config: &Config, now: Timestamp, join: &Join) -> Result<Admi
         let hint = "ask whoever invited you for a link with a token";
         return Err(refusal(ErrorCode::TokenInvalid, "this server lets in nobody without a token", hint));
     }
-    let now_unix = config.unix_epoch_at_start + now.as_micros() / 1_000_000;
+    let now_unix = (config.unix_epoch_at_start + now.since(Timestamp::ZERO)).as_secs();
     let claims = token::verify(secret, &join.token, now_unix)
         .and_then(|claims| claims.check_room(&join.room).map(|()| claims))
         .map_err(|error| {
@@ -127,11 +127,12 @@ pub(crate) fn replaced() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use undertone_signaling::token::Claims;
 
     fn config(secret: Option<&[u8]>) -> Config {
         // The anchor is never read here; any instant will do, and the clock may not be asked.
-        Config { secret: secret.map(<[u8]>::to_vec), unix_epoch_at_start: 1_000_000, ..Config::new(anchor()) }
+        Config { secret: secret.map(<[u8]>::to_vec), unix_epoch_at_start: Duration::from_secs(1_000_000), ..Config::new(anchor()) }
     }
 
     #[allow(clippy::disallowed_methods)]

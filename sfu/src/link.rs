@@ -99,6 +99,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(
         now: Timestamp,
+        epoch: Duration,
         session: Session,
         ufrag: String,
         agreement: Agreement,
@@ -123,7 +124,7 @@ impl Link {
             addresses: Vec::new(),
             tracks,
             slots,
-            clock: PeerClock::default(),
+            clock: PeerClock::new(epoch),
             allocator: Allocator::default(),
             extensions: agreement.extensions,
             streams,
@@ -223,10 +224,13 @@ impl Link {
         match verdict {
             Verdict::Send(place) | Verdict::Start(place) => {
                 out.stats.forwarded += 1;
+                // Late by a repair, not by the path: the subscriber shall not take its delay for jitter.
+                let again =
+                    packet.repaired && matches!(verdict, Verdict::Send(_)) && outgoing.repeats(now, packet);
                 if outgoing.config.kind == Kind::Audio {
-                    self.put(now, slot, packet, place, false);
+                    self.put(now, slot, packet, place, again);
                 } else {
-                    self.queue(now, slot, packet, place, false);
+                    self.queue(now, slot, packet, place, again);
                 }
             }
             Verdict::NeedsKey | Verdict::Withhold => out.stats.withheld += 1,
@@ -352,7 +356,8 @@ impl Link {
     pub(crate) fn on_report(&mut self, now: Timestamp, block: &ReportBlock) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.config.ssrc == block.ssrc) else { return };
         slot.confirmed();
-        if let Some(rtt) = block.round_trip(rtcp::ntp(now)) {
+        if let Some(rtt) = block.round_trip(self.clock.ntp(now)) {
+            self.clock.on_round_trip(rtt);
             self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
         }
     }

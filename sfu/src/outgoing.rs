@@ -185,11 +185,17 @@ impl Outgoing {
             return None;
         }
         let place = self.rewriter.place(packet.source, packet.seq, packet.time, packet.frame)?;
+        self.repeats(now, packet);
+        Some(place)
+    }
+
+    /// Notes that a packet goes out as a retransmission; false if that was not agreed.
+    pub(crate) fn repeats(&mut self, now: Timestamp, packet: &Relayed) -> bool {
         if self.resent.len() == RESENT {
             self.resent.pop_front();
         }
-        self.resent.push_back((id, seq, now));
-        Some(place)
+        self.resent.push_back((packet.source, packet.seq.0, now));
+        self.config.rtx.is_some()
     }
 
     /// Keeps a sealed packet for [`Outgoing::repeat`].
@@ -265,7 +271,7 @@ impl Outgoing {
         let date = self.rewriter.date(source.id, source.media_now(now, clock)?)?;
         Some(Rtcp::SenderReport {
             ssrc: self.config.ssrc,
-            ntp: rtcp::ntp(now),
+            ntp: clock.ntp(now),
             rtp_time: date.wire(),
             packets: self.packets,
             octets: self.octets,

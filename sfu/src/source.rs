@@ -54,6 +54,8 @@ pub(crate) struct Relayed {
     pub(crate) seq: SeqNo,
     pub(crate) time: MediaTime,
     pub(crate) marker: bool,
+    /// It was lost on the publisher's link, and came again.
+    pub(crate) repaired: bool,
     /// Only what is passed on: level, capture time (on the SFU's clock), dependency descriptor.
     pub(crate) ext: Extensions,
     /// A receiver can start here.
@@ -121,6 +123,10 @@ struct Mark {
 /// The publisher's clock against ours: shared by its streams, so that lips stay in sync.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerClock {
+    /// Wall-clock time at our time zero: subscribers with true clocks can tell mouth-to-ear delay.
+    epoch: Duration,
+    /// The least round trip seen.
+    rtt: Option<Duration>,
     /// Our time minus its time at the arrival of the newest sender reports, NTP 32.32.
     offsets: VecDeque<i64>,
 }
@@ -128,16 +134,31 @@ pub(crate) struct PeerClock {
 impl PeerClock {
     const WINDOW: usize = 16;
 
+    /// Nothing known of the peer yet; our own clock showed `epoch` at [`Timestamp::ZERO`].
+    pub(crate) fn new(epoch: Duration) -> PeerClock {
+        PeerClock { epoch, ..PeerClock::default() }
+    }
+
+    /// Our own time, NTP 32.32.
+    pub(crate) fn ntp(&self, now: Timestamp) -> u64 {
+        rtcp::ntp(now + self.epoch)
+    }
+
+    pub(crate) fn on_round_trip(&mut self, rtt: Duration) {
+        self.rtt = Some(self.rtt.map_or(rtt, |least| least.min(rtt)));
+    }
+
     fn observe(&mut self, now: Timestamp, ntp: u64) {
         if self.offsets.len() == PeerClock::WINDOW {
             self.offsets.pop_front();
         }
-        self.offsets.push_back(rtcp::ntp(now).wrapping_sub(ntp) as i64);
+        self.offsets.push_back(self.ntp(now).wrapping_sub(ntp) as i64);
     }
 
-    /// The offset with the least network delay in it.
+    /// The offset with the least network delay in it, less that delay: half a round trip, as NTP takes it.
     fn offset(&self) -> Option<i64> {
-        self.offsets.iter().copied().min()
+        let delay = (self.rtt.unwrap_or_default().as_micros() << 31) / 1_000_000;
+        Some(self.offsets.iter().copied().min()? - delay as i64)
     }
 
     /// A time of the peer's on our clock.
@@ -189,7 +210,16 @@ impl Source {
             payload_type: config.payload_type,
             clock_rate: config.clock_rate,
             rtx_payload_type: config.rtx_payload_type,
-            nack: config.nack.then(NackConfig::default),
+            nack: config.nack.then(|| match config.kind {
+                // Every subscriber waits for it: what is small is asked for eagerly, and twice.
+                Kind::Audio => NackConfig {
+                    useful: Duration::from_millis(500),
+                    echo: Some(Duration::from_millis(10)),
+                    tail: true,
+                    ..NackConfig::default()
+                },
+                Kind::Video => NackConfig::default(),
+            }),
         });
         Source {
             id,
@@ -243,6 +273,7 @@ impl Source {
             seq: packet.seq,
             time: packet.time,
             marker: packet.marker,
+            repaired: packet.repaired,
             ext: Extensions {
                 audio_level: header.ext.audio_level,
                 capture_time: header.ext.capture_time.and_then(|theirs| clock.ours(theirs)),
@@ -310,7 +341,7 @@ impl Source {
     /// What the stream's media clock shows now, if a sender report told.
     pub(crate) fn media_now(&self, now: Timestamp, clock: &PeerClock) -> Option<MediaTime> {
         let mark = self.mark?;
-        let passed = rtcp::ntp(now).wrapping_sub(clock.ours(mark.ntp)?) as i64;
+        let passed = clock.ntp(now).wrapping_sub(clock.ours(mark.ntp)?) as i64;
         let micros = (i128::from(passed) * 1_000_000) >> 32;
         let moved = ticks(micros.unsigned_abs() as u64, self.clock_rate) as i64;
         Some(MediaTime(mark.time.0.checked_add_signed(if micros < 0 { -moved } else { moved })?))
@@ -349,6 +380,21 @@ mod tests {
         let ours = clock.ours(theirs(5000)).unwrap();
         let expected = rtcp::ntp(Timestamp::from_millis(5020));
         assert!(ours.abs_diff(expected) < 1 << 16, "{ours} {expected}");
+
+        // Of the 20 ms at least, the way took 15; the clocks are 5 ms apart.
+        clock.on_round_trip(Duration::from_millis(30));
+        clock.on_round_trip(Duration::from_millis(44));
+        let ours = clock.ours(theirs(5000)).unwrap();
+        let expected = rtcp::ntp(Timestamp::from_millis(5005));
+        assert!(ours.abs_diff(expected) < 1 << 16, "{ours} {expected}");
+    }
+
+    #[test]
+    fn a_wall_clock_is_kept() {
+        let mut clock = PeerClock::new(Duration::from_secs(1_000));
+        let theirs = rtcp::ntp(Timestamp::from_millis(1_001_000));
+        clock.observe(Timestamp::from_millis(1_000), theirs);
+        assert!(clock.ours(theirs).unwrap().abs_diff(theirs) < 1 << 16);
     }
 
     #[test]

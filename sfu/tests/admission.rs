@@ -12,7 +12,7 @@ const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn guarded() -> Party {
     let config =
-        Config { secret: Some(SECRET.to_vec()), unix_epoch_at_start: 1_700_000_000, ..sfu_config(9) };
+        Config { secret: Some(SECRET.to_vec()), unix_epoch_at_start: Duration::from_secs(1_700_000_000), ..sfu_config(9) };
     Party::with(config, (2, 2))
 }
 
