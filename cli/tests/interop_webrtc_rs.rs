@@ -169,10 +169,6 @@ fn assert_both_hear_and_see(
 
     let rtt = wait_for("the engine to know the round trip", || engine.seen().stats.rtt);
     assert!(rtt < Duration::from_millis(500), "on loopback: {rtt:?}");
-    if std::env::var("SHOW").is_ok() {
-        std::thread::sleep(Duration::from_secs(8));
-        eprintln!("{:#?}", engine.seen().stats);
-    }
 }
 
 /// A peer that hangs up by DTLS alone is gone at once.

@@ -134,6 +134,27 @@ impl Ledger {
     }
 }
 
+/// A test that fails says how far its peers came.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let count = |lines: &BTreeMap<String, Vec<Vec<u8>>>| -> Vec<usize> {
+                lines.values().map(Vec::len).collect()
+            };
+            eprintln!(
+                "a peer: connected {}, {:?} packets of sound, {:?} pictures, asked for {} key frames, reports {:?}, \
+                 estimate {:?}",
+                self.connected,
+                count(&self.audio),
+                count(&self.video),
+                self.key_frames_asked,
+                self.reported,
+                self.estimate,
+            );
+        }
+    }
+}
+
 /// The longest run of places that follow each other, in a sequence that begins again after `length`.
 fn longest_run(places: impl Iterator<Item = Option<usize>>, length: usize) -> usize {
     let (mut longest, mut run, mut last) = (0, 0, None);

@@ -1,8 +1,8 @@
 //! A server of ours in a process of its own, and a room's signalling as any client would speak it.
 
 use super::wait_for;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use undertone_io::relay::{self, Relay};
@@ -68,8 +68,22 @@ impl Server {
     }
 }
 
+impl Server {
+    /// What the server counts, as text.
+    fn metrics(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(&self.http)?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http)?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect())
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the server counted:\n{}", self.metrics().unwrap_or_else(|error| error.to_string()));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
