@@ -132,7 +132,11 @@ mod tests {
 
     fn config(secret: Option<&[u8]>) -> Config {
         // The anchor is never read here; any instant will do, and the clock may not be asked.
-        Config { secret: secret.map(<[u8]>::to_vec), unix_epoch_at_start: Duration::from_secs(1_000_000), ..Config::new(anchor()) }
+        Config {
+            secret: secret.map(<[u8]>::to_vec),
+            unix_epoch_at_start: Duration::from_secs(1_000_000),
+            ..Config::new(anchor())
+        }
     }
 
     #[allow(clippy::disallowed_methods)]

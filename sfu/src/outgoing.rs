@@ -10,7 +10,7 @@ use crate::source::{Codec, PeerClock, Relayed, Source};
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_media::{Kind, Ssrc, Timestamp};
-use undertone_transport::rtcp::{self, ReportBlock, Rtcp};
+use undertone_transport::rtcp::{ReportBlock, Rtcp};
 use undertone_transport::rtp::{Descriptor, Extension, ExtensionMap, Extensions, Header, Mid};
 
 /// How many resends are remembered, so that one packet asked for twice in a round trip goes once.

@@ -11,8 +11,11 @@ use undertone_signaling::token::{self, Claims};
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn guarded() -> Party {
-    let config =
-        Config { secret: Some(SECRET.to_vec()), unix_epoch_at_start: Duration::from_secs(1_700_000_000), ..sfu_config(9) };
+    let config = Config {
+        secret: Some(SECRET.to_vec()),
+        unix_epoch_at_start: std::time::Duration::from_secs(1_700_000_000),
+        ..sfu_config(9)
+    };
     Party::with(config, (2, 2))
 }
 
