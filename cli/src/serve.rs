@@ -131,7 +131,7 @@ pub fn start(options: Options, clock: Clock, shutdown: Shutdown) -> Outcome<Runn
     let config = Config {
         public_addrs: public,
         secret: options.key,
-        unix_epoch_at_start: clock.unix_start().as_secs(),
+        unix_epoch_at_start: clock.unix_start(),
         seed: undertone_io::random_seed(),
         ..Config::new(clock.anchor())
     };
