@@ -2,6 +2,7 @@
 
 use crate::args::CallArgs;
 use crate::exit::{Failure, Fault, Outcome};
+use crate::lab::Percentiles;
 use crate::participant::{self, Options, Sound, Stayed, Watch};
 use crate::source::{Camera, Voice};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -44,8 +45,7 @@ struct Screen {
 impl Screen {
     fn new(args: &CallArgs, out: Option<PathBuf>) -> Screen {
         let bar = match args.secs {
-            Some(secs) => ProgressBar::new(secs * 10)
-                .with_style(style("{bar:24} {msg}")),
+            Some(secs) => ProgressBar::new(secs * 10).with_style(style("{bar:24} {msg}")),
             None => ProgressBar::new_spinner().with_style(style("{spinner} {msg}")),
         };
         bar.set_message("looking for the other side …");
@@ -146,8 +146,9 @@ pub fn call(args: &CallArgs) -> Outcome {
     let to_device = args.out.as_deref() == Some("device") || (args.out.is_none() && cfg!(feature = "device"));
     let out = args.out.as_deref().filter(|out| *out != "device").map(PathBuf::from);
     if let Some(dir) = &out {
-        fs::create_dir_all(dir)
-            .map_err(|error| Failure::usage(format!("{} cannot be made: {error}; give another --out", dir.display())))?;
+        fs::create_dir_all(dir).map_err(|error| {
+            Failure::usage(format!("{} cannot be made: {error}; give another --out", dir.display()))
+        })?;
     }
     let mut sound = open_sound(&args.input, to_device)?;
     let camera = args.video.as_deref().map(Camera::open).transpose()?;
@@ -255,17 +256,25 @@ fn report(args: &CallArgs, stayed: &Stayed, out: Option<&Path>) {
                 "decoded_per_slot": stats.video.iter().map(|video| video.decoded).collect::<Vec<u64>>(),
                 "undecodable": stats.video.iter().map(|video| video.undecodable).sum::<u64>(),
                 "fps": pictures as f64 / secs,
+                "delay_ms": Percentiles::of(&stayed.video_delays.iter().map(|it| millis(*it)).collect::<Vec<f64>>()),
             },
             "mos": mos(stats),
         });
         println!("{line}");
         return;
     }
-    println!("call               {secs:.1} s, connected after {} ms", setup.map_or("–".into(), |ms| format!("{ms:.0}")));
+    println!(
+        "call               {secs:.1} s, connected after {} ms",
+        setup.map_or("–".into(), |ms| format!("{ms:.0}"))
+    );
     for (name, value) in crate::lab::facts(&direction) {
         println!("{name:<19}{value}");
     }
-    println!("packets lost       {} on the way, {} for good", audio.lost, audio.lost.saturating_sub(audio.repaired));
+    println!(
+        "packets lost       {} on the way, {} for good",
+        audio.lost,
+        audio.lost.saturating_sub(audio.repaired)
+    );
     if pictures > 0 {
         println!("pictures seen      {pictures}");
     }
@@ -282,13 +291,19 @@ fn gate(args: &CallArgs, stats: &Stats) -> Outcome {
     if let Some(least) = args.min_mos
         && mos(stats) < least
     {
-        return Err(Failure::new(Fault::Quality, format!("MOS {:.2} is below --min-mos {least}", mos(stats))));
+        return Err(Failure::new(
+            Fault::Quality,
+            format!("MOS {:.2} is below --min-mos {least}", mos(stats)),
+        ));
     }
     if let Some(most) = args.max_loss
         && lost_percent(&audio) > most
     {
         let lost = lost_percent(&audio);
-        return Err(Failure::new(Fault::Quality, format!("{lost:.1} % was lost for good; --max-loss is {most}")));
+        return Err(Failure::new(
+            Fault::Quality,
+            format!("{lost:.1} % was lost for good; --max-loss is {most}"),
+        ));
     }
     Ok(())
 }

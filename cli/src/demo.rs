@@ -238,12 +238,15 @@ fn part(secs: u64, network: Option<Network>, voices: &[Voice], seed: u64, quiet:
     let left: Arc<Mutex<Vec<Option<Outcome<Left>>>>> = Arc::new(Mutex::new(vec![None, None, None]));
     std::thread::scope(|scope| {
         for which in 0..NAMES.len() {
-            let bar = bars.add(ProgressBar::new(secs * 10).with_style(
-                ProgressStyle::with_template("   {prefix:5} {bar:16} {msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            ));
+            let bar = bars.add(
+                ProgressBar::new(secs * 10).with_style(
+                    ProgressStyle::with_template("   {prefix:5} {bar:16} {msg}")
+                        .unwrap_or_else(|_| ProgressStyle::default_bar()),
+                ),
+            );
             bar.set_prefix(NAMES[which]);
-            let (voice, url, people, left) = (voices[which].clone(), url.clone(), people.clone(), left.clone());
+            let (voice, url, people, left) =
+                (voices[which].clone(), url.clone(), people.clone(), left.clone());
             scope.spawn(move || {
                 let outcome = stay(which, secs, url, voice, people, bar, clock);
                 left.lock().unwrap_or_else(PoisonError::into_inner)[which] = Some(outcome);
@@ -253,7 +256,9 @@ fn part(secs: u64, network: Option<Network>, voices: &[Voice], seed: u64, quiet:
     server.stop();
     let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
     left.drain(..)
-        .map(|one| one.unwrap_or_else(|| Err(Failure::new(Fault::Media, "a participant's thread ended early"))))
+        .map(|one| {
+            one.unwrap_or_else(|| Err(Failure::new(Fault::Media, "a participant's thread ended early")))
+        })
         .collect()
 }
 
@@ -322,11 +327,12 @@ fn conclude(dir: &Path, left: &[Left]) -> Outcome<Vec<Account>> {
         let part = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let (began, ended) = listener.stayed.span;
         let end = Timestamp::ZERO + ended.since(began);
-        let sum = |part: fn(&undertone_engine::AudioSlotStats) -> u64| stats.audio.iter().map(part).sum::<u64>();
+        let sum =
+            |part: fn(&undertone_engine::AudioSlotStats) -> u64| stats.audio.iter().map(part).sum::<u64>();
         accounts.push(Account {
             name: NAMES[which],
             setup_ms: stats.setup.map(|setup| setup.as_secs_f64() * 1000.0),
-            direction: ear.direction(end, None, stats, stats),
+            direction: ear.direction(end, Some(Timestamp::ZERO), stats, stats),
             lost: sum(|audio| audio.lost),
             lost_for_good: sum(|audio| audio.lost.saturating_sub(audio.repaired)),
             fps: (which != FILMED).then(|| listener.pictures as f64 / listener.secs),
@@ -379,7 +385,11 @@ fn report(args: &DemoArgs, network: &NetworkArgs, parts: &[(&str, Vec<Account>)]
     let mut figures = Vec::new();
     for (name, part) in parts {
         let delay = worst(&|it| it.direction.m2e_ms.p95.unwrap_or(0.0), part);
-        figures.push(("Mouth to ear".to_string(), format!("{delay:.0} ms"), format!("95 %, slowest ear, {name}")));
+        figures.push((
+            "Mouth to ear".to_string(),
+            format!("{delay:.0} ms"),
+            format!("95 %, slowest ear, {name}"),
+        ));
         let made_up = worst(&|it| it.direction.concealed_ratio * 100.0, part);
         figures.push(("Made up".to_string(), format!("{made_up:.2} %"), format!("worst ear, {name}")));
     }
@@ -387,13 +397,20 @@ fn report(args: &DemoArgs, network: &NetworkArgs, parts: &[(&str, Vec<Account>)]
         part.iter().map(move |it| {
             let mut facts = facts(&it.direction);
             facts.push(("set-up".into(), format!("{:.0} ms", it.setup_ms.unwrap_or(f64::NAN))));
-            facts.push(("packets lost".into(), format!("{} on the way, {} for good", it.lost, it.lost_for_good)));
+            facts.push((
+                "packets lost".into(),
+                format!("{} on the way, {} for good", it.lost, it.lost_for_good),
+            ));
             facts.extend(it.fps.map(|fps| ("pictures".into(), format!("{fps:.1} a second"))));
             Heard {
                 title: format!("{} heard the others: {name}", it.name),
                 sent: (it.files[0].clone(), it.said.clone()),
                 received: (it.files[1].clone(), it.ear.received.clone()),
-                stills: it.stills.iter().map(|(secs, it)| (format!("seen at {secs:.1} s"), still(it, 320))).collect(),
+                stills: it
+                    .stills
+                    .iter()
+                    .map(|(secs, it)| (format!("seen at {secs:.1} s"), still(it, 320)))
+                    .collect(),
                 facts,
                 charts: charts(&it.ear),
             }

@@ -11,6 +11,6 @@ mod run;
 
 pub use ear::Ear;
 pub use network::Network;
-pub use outcome::Direction;
+pub use outcome::{Direction, Percentiles};
 pub use page::{charts, command, facts};
 pub use run::call;

@@ -115,7 +115,11 @@ impl Hook<Call> for Body<'_> {
             }
         }
         if let Some(left) = self.leaving {
-            return if beat.now.since(left) >= GOODBYE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            return if beat.now.since(left) >= GOODBYE {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            };
         }
         let mut heard = [0; FRAME_SAMPLES];
         call.pull_audio(beat.now, &mut heard);
@@ -215,7 +219,12 @@ pub fn join(
         };
         return Err(Failure::new(fault, failure));
     }
-    Ok(Stayed { stats: call.stats(), ear: body.ear, span: (began, clock.now()), video_delays: body.video_delays })
+    Ok(Stayed {
+        stats: call.stats(),
+        ear: body.ear,
+        span: (began, clock.now()),
+        video_delays: body.video_delays,
+    })
 }
 
 /// A server on this machine is reached from loopback; any other from whatever interface leads there.

@@ -93,7 +93,9 @@ impl Heard {
     fn write(&self, page: &mut String) {
         let _ = writeln!(page, "<section><h2>{}</h2>", escape(&self.title));
         page.push_str("<div class=\"waves\">\n");
-        for (name, (file, samples), class) in [("said", &self.sent, "sent"), ("heard", &self.received, "received")] {
+        for (name, (file, samples), class) in
+            [("said", &self.sent, "sent"), ("heard", &self.received, "received")]
+        {
             if file.is_empty() {
                 continue;
             }

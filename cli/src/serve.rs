@@ -126,8 +126,13 @@ pub fn start(options: Options, clock: Clock, shutdown: Shutdown) -> Outcome<Runn
         mailbox.clone(),
     )
     .map_err(Failure::usage)?;
-    let mut worker =
-        Worker { channels: server.channels(), shutdown: shutdown.clone(), stats: stats.clone(), looked: None, drained: None };
+    let mut worker = Worker {
+        channels: server.channels(),
+        shutdown: shutdown.clone(),
+        stats: stats.clone(),
+        looked: None,
+        drained: None,
+    };
     let config = Config {
         public_addrs: public,
         secret: options.key,
@@ -185,7 +190,9 @@ pub fn serve(args: &ServeArgs) -> Outcome {
         println!("page and signalling   {scheme}://{http}/ROOM");
         println!("media                 {media} (UDP)");
         if open {
-            println!("access                open: whoever reaches it may join; --key SECRET makes tokens required");
+            println!(
+                "access                open: whoever reaches it may join; --key SECRET makes tokens required"
+            );
         } else {
             println!("access                by token: undertone token --room ROOM --name NAME --key SECRET");
         }

@@ -86,7 +86,8 @@ impl Camera {
         let reader = read_y4m(&path)?;
         let header = reader.header();
         let fps = (header.fps.0.max(1).div_ceil(header.fps.1.max(1))).clamp(1, 60);
-        let config = VideoConfig { width: header.width, height: header.height, fps, ..VideoConfig::default() };
+        let config =
+            VideoConfig { width: header.width, height: header.height, fps, ..VideoConfig::default() };
         Ok(Camera { source: Source::File { path, reader }, config, taken: 0 })
     }
 
@@ -108,8 +109,9 @@ impl Camera {
                     *reader = read_y4m(path)?;
                     frame = reader.next_frame().map_err(unreadable)?;
                 }
-                let mut frame =
-                    frame.ok_or_else(|| Failure::usage(format!("--video {}: no pictures in it", path.display())))?;
+                let mut frame = frame.ok_or_else(|| {
+                    Failure::usage(format!("--video {}: no pictures in it", path.display()))
+                })?;
                 frame.captured = now;
                 Ok(frame)
             }

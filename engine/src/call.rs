@@ -90,7 +90,7 @@ impl Call {
                 _ => ice::Role::Controlling,
             },
             certificate: config.certificate.clone(),
-            crypto: config.crypto.clone(),
+            crypto: config.crypto,
             seed,
             connect_timeout: config.connect_timeout,
             ..session::Config::new(config.anchor)
@@ -176,7 +176,8 @@ impl Call {
         let ext = Extensions { audio_level: level, ..Extensions::default() };
         let header = speaker.stream.next(frame.time, spurt, ext);
         speaker.stream.store(now, &header, &frame.data);
-        self.path.enqueue(now, &self.session, Priority::Audio, header, frame.data);
+        let (header, payload) = speaker.dress(header, frame.data);
+        self.path.enqueue(now, &self.session, Priority::Audio, header, payload);
     }
 
     /// Takes a picture from the camera. Pictures that the path cannot carry are left out.
@@ -332,7 +333,7 @@ impl Call {
             let loss_percent = (self.path.state().loss_permille / 10).min(100) as u8;
             speaker.adapt(now, &Path { budget: left, overhead, loss_percent });
             let plan = speaker.plan();
-            left = left.saturating_sub(plan.bitrate + overhead.per(plan.packet));
+            left = left.saturating_sub(plan.cost(overhead));
         }
         if let Some(camera) = &mut self.camera {
             // Headers are a few percent of a video packet, and an encoder overshoots now and then.

@@ -125,9 +125,10 @@ impl Ear {
         eye.shown.push(now);
         eye.delays_ms.push(now.since(picture.captured).as_secs_f64() * 1000.0);
         // The date of capture comes by way of 90 kHz ticks and NTP fractions: the nearest picture is it.
-        let nearest = eye.taken.iter().min_by_key(|(_, taken)| {
-            taken.captured.micros_from(picture.captured).unsigned_abs()
-        });
+        let nearest = eye
+            .taken
+            .iter()
+            .min_by_key(|(_, taken)| taken.captured.micros_from(picture.captured).unsigned_abs());
         if let Some((_, taken)) = nearest
             && taken.data.len() == picture.data.len()
         {
@@ -139,8 +140,16 @@ impl Ear {
     }
 
     /// Adds a point to the curves: of the voice in one slot, or of all.
-    pub fn sample(&mut self, now: Timestamp, step: Duration, speaker: &Stats, listener: &Stats, slot: Option<usize>) {
-        let heard = listener.audio.iter().enumerate().filter(|(index, _)| slot.is_none_or(|slot| slot == *index));
+    pub fn sample(
+        &mut self,
+        now: Timestamp,
+        step: Duration,
+        speaker: &Stats,
+        listener: &Stats,
+        slot: Option<usize>,
+    ) {
+        let heard =
+            listener.audio.iter().enumerate().filter(|(index, _)| slot.is_none_or(|slot| slot == *index));
         let mut audio = AudioSlotStats::default();
         for (_, one) in heard {
             audio.received += one.received;
@@ -179,7 +188,13 @@ impl Ear {
     }
 
     /// The result of the call, of which speech began at `spoke`.
-    pub fn direction(&self, end: Timestamp, spoke: Option<Timestamp>, speaker: &Stats, listener: &Stats) -> Direction {
+    pub fn direction(
+        &self,
+        end: Timestamp,
+        spoke: Option<Timestamp>,
+        speaker: &Stats,
+        listener: &Stats,
+    ) -> Direction {
         let secs = end.as_secs_f64().max(1e-9);
         let kbps = |bytes: u64| bytes as f64 * 8.0 / secs / 1000.0;
         let count = |origin: Origin| self.frames[origin as usize];
@@ -188,7 +203,8 @@ impl Ear {
         let m2e = Percentiles::of(&self.m2e_ms);
         let concealed = share(Origin::Plc);
         let lag = (m2e.p50.unwrap_or(0.0) / 1000.0 * f64::from(SAMPLE_RATE)) as usize;
-        let from = spoke.map_or(self.sent.len(), |spoke| samples(spoke.since(Timestamp::ZERO))).min(self.sent.len());
+        let from =
+            spoke.map_or(self.sent.len(), |spoke| samples(spoke.since(Timestamp::ZERO))).min(self.sent.len());
         let heard = &self.received[from..self.sent.len()];
         let gap = score::longest_gap(&self.sent[from..], heard, SAMPLE_RATE, lag);
         Direction {
@@ -244,7 +260,9 @@ impl Ear {
         let after: Vec<&Sample> = self.samples.iter().filter(|sample| sample.secs > from).collect();
         after
             .windows(5)
-            .find(|five| five.iter().map(|sample| sample.received_kbps).sum::<f64>() / 5.0 >= 0.9 * wanted_kbps)
+            .find(|five| {
+                five.iter().map(|sample| sample.received_kbps).sum::<f64>() / 5.0 >= 0.9 * wanted_kbps
+            })
             .map(|five| five[4].secs - from)
     }
 

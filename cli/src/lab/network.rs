@@ -86,9 +86,9 @@ impl Network {
     }
 
     fn read_at(&mut self, text: &str) -> Outcome {
-        let (at, rest) = text
-            .split_once(':')
-            .ok_or_else(|| Failure::usage(format!("--at: `{text}` is not SECS:KEY=VALUE, as in 10:loss=40")))?;
+        let (at, rest) = text.split_once(':').ok_or_else(|| {
+            Failure::usage(format!("--at: `{text}` is not SECS:KEY=VALUE, as in 10:loss=40"))
+        })?;
         let at = seconds("--at", at)?;
         // A comma parts settings, and within a setting the two directions: `5:loss=up:5,down:20,delay=80`.
         let mut settings: Vec<(&str, String)> = Vec::new();
@@ -168,9 +168,9 @@ fn change(key: &str, value: &str) -> Outcome<Change> {
         "rate" => Change::Rate(Some(Bitrate::from_bps((number(&name, value, 1.0, 1e7)? * 1000.0) as u64))),
         "outage" if value == "none" => Change::Outage(None),
         "outage" => {
-            let (good, bad) = value
-                .split_once('/')
-                .ok_or_else(|| Failure::usage(format!("--outage: `{value}` is not GOODMS/BADMS, as in 900/100")))?;
+            let (good, bad) = value.split_once('/').ok_or_else(|| {
+                Failure::usage(format!("--outage: `{value}` is not GOODMS/BADMS, as in 900/100"))
+            })?;
             Change::Outage(Some(Outage {
                 good_ms: number(&name, good, 1.0, 1e6)? as u32,
                 bad_ms: number(&name, bad, 0.0, 1e6)? as u32,
@@ -230,7 +230,8 @@ mod tests {
     #[test]
     fn anything_may_change_at_a_moment() {
         let network =
-            Network::parse(&NetworkArgs { at: vec!["10:loss=up:40,down:5,delay=80".into()], ..args() }).unwrap();
+            Network::parse(&NetworkArgs { at: vec!["10:loss=up:40,down:5,delay=80".into()], ..args() })
+                .unwrap();
         assert_eq!(network.changes.len(), 4);
         assert!(network.changes.contains(&(
             Timestamp::from_millis(10_000),

@@ -27,7 +27,8 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    pub(super) fn of(values: &[f64]) -> Percentiles {
+    /// Of any values.
+    pub fn of(values: &[f64]) -> Percentiles {
         Percentiles { p50: score::percentile(values, 50.0), p95: score::percentile(values, 95.0) }
     }
 }

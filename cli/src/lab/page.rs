@@ -50,7 +50,10 @@ pub fn facts(direction: &Direction) -> Vec<(String, String)> {
         facts.push(("back to 90 %".into(), format!("{secs:.1} s after the last step")));
     }
     if let Some(video) = &direction.video {
-        facts.push(("pictures".into(), format!("{:.1} a second, {:.1} % frozen", video.fps, video.freeze_ratio * 100.0)));
+        facts.push((
+            "pictures".into(),
+            format!("{:.1} a second, {:.1} % frozen", video.fps, video.freeze_ratio * 100.0),
+        ));
         facts.push(("camera to screen".into(), delay(&video.delay_ms)));
         facts.push(("picture quality".into(), format!("{} dB", figure(video.psnr_db, 1))));
     }
@@ -91,8 +94,16 @@ pub fn charts(ear: &Ear) -> Vec<Chart> {
     };
     let chart = |title: &str, unit: &str, lines| Chart { title: title.into(), unit: unit.into(), lines };
     vec![
-        chart("Delay", "ms", vec![line("mouth to ear", &|it| it.m2e_ms), line("buffer's target", &|it| Some(it.target_ms))]),
-        chart("Rate on the wire", "kbit/s", vec![line("sent", &|it| Some(it.sent_kbps)), line("received", &|it| Some(it.received_kbps))]),
+        chart(
+            "Delay",
+            "ms",
+            vec![line("mouth to ear", &|it| it.m2e_ms), line("buffer's target", &|it| Some(it.target_ms))],
+        ),
+        chart(
+            "Rate on the wire",
+            "kbit/s",
+            vec![line("sent", &|it| Some(it.sent_kbps)), line("received", &|it| Some(it.received_kbps))],
+        ),
         chart("Packets lost on the way", "%", vec![line("lost", &|it| Some(it.lost_percent))]),
         chart("Sound made up", "%", vec![line("concealed", &|it| Some(it.concealed_percent))]),
     ]
@@ -102,7 +113,11 @@ pub fn charts(ear: &Ear) -> Vec<Chart> {
 pub fn command() -> String {
     std::iter::once("undertone".to_string())
         .chain(std::env::args().skip(1).map(|word| {
-            if word.contains([' ', '\'', '"', '$']) { format!("'{}'", word.replace('\'', r"'\''")) } else { word }
+            if word.contains([' ', '\'', '"', '$']) {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            } else {
+                word
+            }
         }))
         .collect::<Vec<String>>()
         .join(" ")
@@ -114,7 +129,11 @@ pub(super) fn report(args: &LabCallArgs, result: &LabCall, forth: &Ear, back: &E
         title: title.into(),
         sent: (files[0].into(), ear.sent.clone()),
         received: (files[1].into(), ear.received.clone()),
-        stills: ear.stills.iter().map(|(secs, picture)| (format!("at {secs:.1} s"), still(picture, 320))).collect(),
+        stills: ear
+            .stills
+            .iter()
+            .map(|(secs, picture)| (format!("at {secs:.1} s"), still(picture, 320)))
+            .collect(),
         facts: facts(direction),
         charts: charts(ear),
     };
@@ -137,13 +156,18 @@ pub(super) fn report(args: &LabCallArgs, result: &LabCall, forth: &Ear, back: &E
     let first = &result.first;
     Report {
         title: "A call in the lab".into(),
-        lead: "Both ends are the real engine; the network between them is emulated, in virtual time. The same \
+        lead:
+            "Both ends are the real engine; the network between them is emulated, in virtual time. The same \
                command gives the same bytes."
-            .into(),
+                .into(),
         figures: vec![
             ("Mouth to ear".into(), format!("{} ms", figure(first.m2e_ms.p50, 0)), "median, a → b".into()),
             ("Made up".into(), format!("{:.2} %", first.concealed_ratio * 100.0), "of what b heard".into()),
-            ("On the wire".into(), format!("{:.1}", first.wire_kbps.sent), "kbit/s sent, all included".into()),
+            (
+                "On the wire".into(),
+                format!("{:.1}", first.wire_kbps.sent),
+                "kbit/s sent, all included".into(),
+            ),
             ("Set-up".into(), format!("{} ms", figure(result.setup_ms, 0)), "until keys are there".into()),
             ("MOS".into(), format!("{:.2}", first.mos), "E-model estimate".into()),
         ],

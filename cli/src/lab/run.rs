@@ -91,10 +91,8 @@ struct Lab {
 
 impl Lab {
     fn new(args: &LabCallArgs, network: &Network, camera: Option<VideoConfig>) -> Outcome<Lab> {
-        let voices = [
-            Voice::read(&args.speech)?,
-            Voice::read(args.speech_back.as_deref().unwrap_or(&args.speech))?,
-        ];
+        let voices =
+            [Voice::read(&args.speech)?, Voice::read(args.speech_back.as_deref().unwrap_or(&args.speech))?];
         let anchor = anchor();
         let mut world = World::new();
         let count = if args.topology == Topology::P2p { 2 } else { 3 };
@@ -161,7 +159,8 @@ impl Lab {
             fs::create_dir_all(dir).map_err(|error| unwritable(dir, &error))?;
             let file = dir.join("wire.pcapng");
             capture = Some(
-                pcapng::Writer::new(BufWriter::new(create(&file)?)).map_err(|error| unwritable(&file, &error))?,
+                pcapng::Writer::new(BufWriter::new(create(&file)?))
+                    .map_err(|error| unwritable(&file, &error))?,
             );
             log = Some(BufWriter::new(create(&dir.join("stats.ndjson"))?));
             world.record(true);
@@ -294,7 +293,8 @@ pub fn call(args: &LabCallArgs) -> Outcome {
             if let Some(log) = &mut lab.log {
                 for (name, ear, speaker) in [("a_to_b", &forth, &a), ("b_to_a", &back, &b)] {
                     let line = page::stats_line(name, ear, speaker);
-                    writeln!(log, "{line}").map_err(|error| Failure::usage(format!("stats.ndjson: {error}")))?;
+                    writeln!(log, "{line}")
+                        .map_err(|error| Failure::usage(format!("stats.ndjson: {error}")))?;
                 }
             }
             lab.write_capture()?;
@@ -309,7 +309,10 @@ pub fn call(args: &LabCallArgs) -> Outcome {
         write_files(dir, args, &result, &forth, &back)?;
     }
     if let Some(capture) = lab.capture.take() {
-        capture.finish().and_then(|mut out| out.flush()).map_err(|error| Failure::usage(error.to_string()))?;
+        capture
+            .finish()
+            .and_then(|mut out| out.flush())
+            .map_err(|error| Failure::usage(error.to_string()))?;
     }
     if args.json {
         println!("{}", serde_json::to_string(&result).map_err(Failure::usage)?);
@@ -319,7 +322,14 @@ pub fn call(args: &LabCallArgs) -> Outcome {
     gate(args, &result.first)
 }
 
-fn conclude(args: &LabCallArgs, network: &Network, lab: &Lab, forth: &Ear, back: &Ear, end: Timestamp) -> LabCall {
+fn conclude(
+    args: &LabCallArgs,
+    network: &Network,
+    lab: &Lab,
+    forth: &Ear,
+    back: &Ear,
+    end: Timestamp,
+) -> LabCall {
     let (a, b) = (lab.stats(0), lab.stats(1));
     let mut a_to_b = forth.direction(end, lab.spoke, &a, &b);
     let b_to_a = back.direction(end, lab.spoke, &b, &a);
@@ -354,13 +364,19 @@ fn gate(args: &LabCallArgs, result: &Direction) -> Outcome {
     if let Some(least) = args.min_mos
         && result.mos < least
     {
-        return Err(Failure::new(Fault::Quality, format!("MOS {:.2} is below --min-mos {least}", result.mos)));
+        return Err(Failure::new(
+            Fault::Quality,
+            format!("MOS {:.2} is below --min-mos {least}", result.mos),
+        ));
     }
     let lost = result.concealed_ratio * 100.0;
     if let Some(most) = args.max_loss
         && lost > most
     {
-        return Err(Failure::new(Fault::Quality, format!("{lost:.1} % was lost for good; --max-loss is {most}")));
+        return Err(Failure::new(
+            Fault::Quality,
+            format!("{lost:.1} % was lost for good; --max-loss is {most}"),
+        ));
     }
     Ok(())
 }
@@ -380,7 +396,9 @@ fn write_screen(
     let failed = |error: y4m::Y4mError| Failure::usage(format!("{}: {error}", path.display()));
     if screen.is_none() {
         let header = y4m::Header { width: config.width, height: config.height, fps: (config.fps, 1) };
-        *screen = Some(y4m::Writer::new(BufWriter::with_capacity(1 << 20, create(&path)?), header).map_err(failed)?);
+        *screen = Some(
+            y4m::Writer::new(BufWriter::with_capacity(1 << 20, create(&path)?), header).map_err(failed)?,
+        );
         *due = Some(now);
     }
     let (Some(writer), Some(due)) = (screen, due) else { return Ok(()) };

@@ -33,7 +33,11 @@ const BOTTOM: f64 = 24.0;
 /// The next of 1, 2, 5, 10, … that reaches `value`, so that a scale ends on a round number.
 fn round_up(value: f64) -> f64 {
     let magnitude = 10f64.powf(value.max(1e-9).log10().floor());
-    [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|step| step * magnitude).find(|&top| top >= value * 0.999).unwrap_or(value)
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|step| step * magnitude)
+        .find(|&top| top >= value * 0.999)
+        .unwrap_or(value)
 }
 
 impl Chart {
@@ -71,7 +75,8 @@ impl Chart {
                 y(value) + 4.0,
             );
             if part == 2 {
-                let _ = write!(svg, "<text x=\"{:.0}\" y=\"{:.1}\">{unit}</text>", LEFT + 4.0, y(value) - 3.0);
+                let _ =
+                    write!(svg, "<text x=\"{:.0}\" y=\"{:.1}\">{unit}</text>", LEFT + 4.0, y(value) + 12.0);
             }
         }
         for part in 0..=4 {
