@@ -10,6 +10,7 @@ import { join as path } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Chromium } from './chromium.mjs';
 import { join, watch } from './figures.mjs';
+import { steady } from './steady.mjs';
 import { Server, call, file } from './undertone.mjs';
 
 const SECS = Number(process.env.SECS ?? 12);
@@ -27,7 +28,7 @@ after(async () => {
 
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-/** Both directions of a browser's call are in order. `fps`: what the other side sends. */
+/** Both directions of a browser's call are in order. */
 function assertGood(page, figures) {
   assert.deepEqual(page.errors, [], 'the page has errors');
   assert.equal(figures.dtls, 'connected');
@@ -44,20 +45,23 @@ function assertGood(page, figures) {
   assert.equal(figures.lost, 0, 'the browser misses nothing');
 }
 
-test('two browsers hold a call', async () => {
+test('two browsers hold a call', () => steady(async () => {
   const ann = await chromium.open(server.room('two'));
   const bert = await chromium.open(server.room('two'));
-  await join(ann, 'Ann');
-  await join(bert, 'Bert');
-  await sleep(START_UP);
-  const [figures, others] = await Promise.all([watch(ann, SECS), watch(bert, SECS)]);
-  console.log(JSON.stringify({ test: 'chromium-chromium', ann: figures, bert: others }));
-  assertGood(ann, figures);
-  assertGood(bert, others);
-  for (const page of [ann, bert]) await page.evaluate(`document.getElementById('leave').click()`);
-});
+  try {
+    await join(ann, 'Ann');
+    await join(bert, 'Bert');
+    await sleep(START_UP);
+    const [figures, others] = await Promise.all([watch(ann, SECS), watch(bert, SECS)]);
+    console.log(JSON.stringify({ test: 'chromium-chromium', ann: figures, bert: others }));
+    assertGood(ann, figures);
+    assertGood(bert, others);
+  } finally {
+    await Promise.all([ann.close(), bert.close()]);
+  }
+}));
 
-test('a browser and undertone call hold a call', async () => {
+test('a browser and undertone call hold a call', () => steady(async () => {
   const out = await mkdtemp(path(tmpdir(), 'undertone-call-'));
   const page = await chromium.open(server.room('mixed'));
   await join(page, 'Ann');
@@ -68,11 +72,19 @@ test('a browser and undertone call hold a call', async () => {
     await page.until('[...undertone.call.slots.values()].filter(({ active }) => active).length === 2');
     await sleep(START_UP);
     const figures = await watch(page, SECS);
-    const result = await other.result;
-    console.log(JSON.stringify({ test: 'chromium-undertone', chromium: figures, undertone: result.at(-1) }));
+    const [result] = (await other.result).filter(({ schema }) => schema === 'undertone.call/1');
+    console.log(JSON.stringify({ test: 'chromium-undertone', chromium: figures, undertone: result }));
     assertGood(page, figures);
+    const { heard, packets, video } = result;
+    assert(packets.received > 45 * SECS, `undertone hears the browser: ${packets.received} packets`);
+    assert.equal(packets.lost, 0, 'undertone misses nothing');
+    assert.equal(packets.bad + packets.unauthentic, 0, 'no packet is refused');
+    assert(heard.concealed_ratio < 0.01, `${100 * heard.concealed_ratio} % of what undertone plays is made up`);
+    assert(video.fps >= 24, `undertone decodes ${video.fps} pictures a second`);
+    assert.equal(video.undecodable, 0, 'each picture can be decoded');
   } finally {
     other.stop();
+    await page.close();
     await rm(out, { recursive: true });
   }
-});
+}));

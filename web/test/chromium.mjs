@@ -50,7 +50,7 @@ export class Chromium {
   async open(url, { width = 1280, height = 800 } = {}) {
     const { targetId } = await this.send('Target.createTarget', { url: 'about:blank', newWindow: true, width, height });
     const { sessionId } = await this.send('Target.attachToTarget', { targetId, flatten: true });
-    const page = new Page(this, sessionId);
+    const page = new Page(this, sessionId, targetId);
     await page.prepare({ width, height });
     await page.goto(url);
     return page;
@@ -111,10 +111,12 @@ export class Page {
   errors = [];
   #chromium;
   #session;
+  #target;
 
-  constructor(chromium, session) {
+  constructor(chromium, session, target) {
     this.#chromium = chromium;
     this.#session = session;
+    this.#target = target;
     chromium.on(session, (method, params) => {
       if (method === 'Runtime.exceptionThrown') {
         const { exception, text } = params.exceptionDetails;
@@ -176,6 +178,10 @@ export class Page {
       }
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
+  }
+
+  async close() {
+    await this.#chromium.send('Target.closeTarget', { targetId: this.#target });
   }
 
   /** A PNG of what is to be seen. */

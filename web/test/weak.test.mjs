@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { Chromium } from './chromium.mjs';
 import { join, watch } from './figures.mjs';
 import { Relay } from './relay.mjs';
+import { steady } from './steady.mjs';
 import { Server } from './undertone.mjs';
 
 const SECS = Number(process.env.SECS ?? 12);
@@ -29,18 +30,22 @@ after(async () => {
   relay?.close();
 });
 
-test('a weak link costs delay, not words', async () => {
+test('a weak link costs delay, not words', () => steady(async () => {
   const [ann, bert] = [await chromium.open(server.room('weak')), await chromium.open(server.room('weak'))];
-  await join(ann, 'Ann');
-  await join(bert, 'Bert');
-  await new Promise((resolve) => setTimeout(resolve, START_UP * 1000));
-  const [figures, others] = await Promise.all([watch(ann, SECS), watch(bert, SECS)]);
-  console.log(JSON.stringify({ test: 'weak', loss_percent: LOSS, delay_ms: DELAY, ann: figures, bert: others }));
-  assert(relay.lost > 0, 'the link is weak');
-  // Two links in a row lose twice as much.
-  const lost = 100 * (1 - (1 - LOSS / 100) ** 2);
-  for (const { concealed_percent, fps_decoded } of [figures, others]) {
-    assert(concealed_percent < lost / 2, `${concealed_percent} % of the sound is made up, ${lost.toFixed(1)} % got lost`);
-    assert(fps_decoded > 20, `${fps_decoded} pictures a second`);
+  try {
+    await join(ann, 'Ann');
+    await join(bert, 'Bert');
+    await new Promise((resolve) => setTimeout(resolve, START_UP * 1000));
+    const [figures, others] = await Promise.all([watch(ann, SECS), watch(bert, SECS)]);
+    console.log(JSON.stringify({ test: 'weak', loss_percent: LOSS, delay_ms: DELAY, ann: figures, bert: others }));
+    assert(relay.lost > 0, 'the link is weak');
+    // Two links in a row lose twice as much.
+    const lost = 100 * (1 - (1 - LOSS / 100) ** 2);
+    for (const { concealed_percent, fps_decoded } of [figures, others]) {
+      assert(concealed_percent < lost / 2, `${concealed_percent} % of the sound is made up, ${lost.toFixed(1)} % got lost`);
+      assert(fps_decoded > 20, `${fps_decoded} pictures a second`);
+    }
+  } finally {
+    await Promise.all([ann.close(), bert.close()]);
   }
-});
+}));
