@@ -136,14 +136,15 @@ fn one_talks_and_the_other_hears_it() {
         assert_eq!(number(who, "left"), 1.0, "leaving is told as an event: {who:?}");
     }
     assert_eq!(listener["slot"], talker["joined"], "the slot names who is heard");
+    // Four seconds of tone, half of which a busy machine may spoil.
+    assert!(number(&listener, "tones") > 20.0, "what is heard is the tone: {listener:?}");
+    assert!((number(&listener, "hz") - HZ).abs() < 5.0, "of its frequency: {listener:?}");
     // A sine of amplitude 8000 has 5657 RMS.
-    assert!((2_500.0..9_000.0).contains(&number(&listener, "rms")), "{listener:?}");
-    assert!(number(&listener, "share") > 0.9, "what is heard is the tone: {listener:?}");
-    assert!((number(&listener, "crossings") - HZ).abs() < 5.0, "and of its frequency: {listener:?}");
+    assert!((4_000.0..7_500.0).contains(&number(&listener, "rms")), "and its loudness: {listener:?}");
     assert!(number(&listener, "played") > 2_000.0, "{listener:?}");
-    assert!(number(&listener, "concealed") < 300.0, "{listener:?}");
+    assert!(number(&listener, "concealed") < 1_000.0, "{listener:?}");
     assert_eq!(number(&listener, "muted"), 1.0, "the talker's mute is told: {listener:?}");
-    assert_eq!(number(&talker, "share"), 0.0, "nobody hears himself: {talker:?}");
+    assert_eq!(number(&talker, "tones"), 0.0, "nobody hears himself: {talker:?}");
 }
 
 #[test]

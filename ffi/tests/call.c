@@ -2,7 +2,7 @@
  * One participant of a call, as tests/c_call.rs wants it:
  *
  *     call talk URL SECONDS HZ      send a tone, print what is heard
- *     call listen URL SECONDS HZ    send nothing, print how much of what is heard is a tone of that frequency
+ *     call listen URL SECONDS HZ    send nothing, print how many tenths of a second were a tone of that frequency
  *     call try URL [PEM_FILE]       print the code with which the call fails, or 0 if it connects
  *     call show URL                 two calls in one process: pictures from one reach the other
  *     call abandon URL              free calls in every state, without leaving them
@@ -57,14 +57,17 @@ static ut_call *start(const char *url, const char *name, uint32_t send) {
     return start_with(&options);
 }
 
-/* What is heard, second by second: its energy, and how much of that is one frequency (Goertzel). */
+/*
+ * What is heard, tenth by tenth of a second: its energy, and how much of that is one frequency (Goertzel).
+ * Short windows, since a jitter buffer may stretch time here and there, which shifts the phase.
+ */
 struct ear {
     double hz, energy, s1, s2;
     int samples, crossings;
     int16_t last;
-    /* Of the second that had most of the tone. */
-    double best_rms, best_share;
-    int best_crossings;
+    /* Windows that were that tone, and what they sum up to. */
+    int tones, tone_crossings;
+    double tone_rms;
 };
 
 static void hear(struct ear *ear, const int16_t *pcm, int samples) {
@@ -78,15 +81,15 @@ static void hear(struct ear *ear, const int16_t *pcm, int samples) {
         ear->last = pcm[i];
     }
     ear->samples += samples;
-    if (ear->samples < RATE)
+    if (ear->samples < RATE / 10)
         return;
     double tone = ear->s1 * ear->s1 + ear->s2 * ear->s2 - turn * ear->s1 * ear->s2;
     double share = ear->energy > 0 ? 2 * tone / (ear->samples * ear->energy) : 0;
     double rms = sqrt(ear->energy / ear->samples);
-    if (rms * share > ear->best_rms * ear->best_share) {
-        ear->best_rms = rms;
-        ear->best_share = share;
-        ear->best_crossings = ear->crossings;
+    if (share > 0.9 && rms > 1000) {
+        ear->tones++;
+        ear->tone_crossings += ear->crossings;
+        ear->tone_rms += rms;
     }
     ear->energy = ear->s1 = ear->s2 = 0;
     ear->samples = ear->crossings = 0;
@@ -156,7 +159,8 @@ static int converse(const char *url, const char *name, int talks, double seconds
 
     CHECK(ut_call_stats(call, &stats) == UT_OK);
     printf("people %u\nmuted %d\n", people, muted);
-    printf("rms %.0f\nshare %.3f\ncrossings %d\n", ear.best_rms, ear.best_share, ear.best_crossings);
+    int tones = ear.tones > 0 ? ear.tones : 1;
+    printf("tones %d\nrms %.0f\nhz %.1f\n", ear.tones, ear.tone_rms / tones, 10.0 * ear.tone_crossings / tones);
     printf("sent %llu\nreceived %llu\nplayed %llu\nmissing %llu\n",
            (unsigned long long)stats.wire_sent_bytes, (unsigned long long)stats.wire_received_bytes,
            (unsigned long long)stats.played_ms,
