@@ -227,7 +227,8 @@ impl DelayLoss {
     fn judge_loss(&mut self, now: Timestamp) {
         match self.loss.judge() {
             Verdict::Try => {
-                let acked = self.acked.recent();
+                // Over a second, since pictures differ in size: what is not even sent cannot prove anything.
+                let acked = self.acked.recent().max(self.acked.over(Duration::from_secs(1)));
                 self.before_trial = Some(self.estimate);
                 self.loss.begin_trial();
                 self.set(acked.min(self.estimate), Reason::Loss);
