@@ -120,11 +120,13 @@ fn a_file_that_is_no_sound_is_named() {
 fn an_address_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("an address").to_string();
-    let output = undertone().args(["serve", "--http", &address, "--media", "127.0.0.1:0"]).output().expect("runs");
+    let output =
+        undertone().args(["serve", "--http", &address, "--media", "127.0.0.1:0"]).output().expect("runs");
     fails(&output, 2, &[&address]);
     let taken = UdpSocket::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("an address").to_string();
-    let output = undertone().args(["serve", "--http", "127.0.0.1:0", "--media", &address]).output().expect("runs");
+    let output =
+        undertone().args(["serve", "--http", "127.0.0.1:0", "--media", &address]).output().expect("runs");
     fails(&output, 2, &[&address]);
 }
 
@@ -151,7 +153,9 @@ fn rubbish_on_the_media_port_disturbs_nobody() {
     let room = server.room("den");
     let speaker = std::thread::spawn({
         let room = room.clone();
-        move || undertone().args(["call", &room, "--in", "tone", "--secs", "5", "--json"]).output().expect("runs")
+        move || {
+            undertone().args(["call", &room, "--in", "tone", "--secs", "5", "--json"]).output().expect("runs")
+        }
     });
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
     let mut noise = 0x9e37_79b9_7f4a_7c15_u64;

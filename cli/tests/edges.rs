@@ -52,7 +52,11 @@ fn imports() -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_arrow_is_on_the_map() {
     let imports = imports();
-    assert_eq!(imports.len(), ALLOWED.len(), "a crate is missing from the map, or too many are on it: {imports:?}");
+    assert_eq!(
+        imports.len(),
+        ALLOWED.len(),
+        "a crate is missing from the map, or too many are on it: {imports:?}"
+    );
     for (crate_name, allowed) in ALLOWED {
         let found = &imports[&format!("undertone-{crate_name}")];
         for import in found.iter().filter_map(|import| import.strip_prefix("undertone-")) {

@@ -119,11 +119,11 @@ fn what_is_lost_on_the_way_comes_again() {
 
     wait_for("webrtc-rs' ICE and DTLS", || webrtc.look().connected.then_some(()));
     webrtc.publish(&ours);
-    wait_for("str0m to see 90 pictures of webrtc-rs in a row", || {
-        str0m.look().line_that_saw(&ours, 90).map(drop)
+    wait_for("str0m to see 60 pictures of webrtc-rs in a row", || {
+        str0m.look().line_that_saw(&ours, 60).map(drop)
     });
-    wait_for("webrtc-rs to see 90 pictures of str0m in a row", || {
-        webrtc.look().line_that_saw(&theirs, 90).map(drop)
+    wait_for("webrtc-rs to see 60 pictures of str0m in a row", || {
+        webrtc.look().line_that_saw(&theirs, 60).map(drop)
     });
     for relay in [relay_1, relay_2] {
         let lost: u64 = relay.totals().iter().map(|client| client.up.lost + client.down.lost).sum();

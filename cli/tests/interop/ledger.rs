@@ -27,6 +27,8 @@ pub enum Event {
         /// The share lost, 0 to 1.
         loss: f64,
     },
+    /// What the peer counted, for people.
+    Counted(String),
     /// The peer is over, and why.
     Over(String),
 }
@@ -46,6 +48,8 @@ pub struct Ledger {
     pub estimate: Option<u64>,
     /// The newest round trip that reports showed, and the share lost.
     pub reported: Option<(Duration, f64)>,
+    /// What the peer counted last, for people.
+    counted: BTreeMap<String, String>,
 }
 
 impl Ledger {
@@ -58,6 +62,10 @@ impl Ledger {
             Event::KeyFrameAsked => self.key_frames_asked += 1,
             Event::Estimate(estimate) => self.estimate = Some(estimate),
             Event::Reported { round_trip, loss } => self.reported = Some((round_trip, loss)),
+            Event::Counted(what) => {
+                let line = what.split(' ').next().unwrap_or_default().to_owned();
+                self.counted.insert(line, what);
+            }
             Event::Over(why) => panic!("the peer gave up: {why}"),
         }
     }
@@ -151,6 +159,7 @@ impl Drop for Ledger {
                 self.reported,
                 self.estimate,
             );
+            self.counted.values().for_each(|what| eprintln!("  {what}"));
         }
     }
 }

@@ -170,3 +170,14 @@ impl Channel {
         assert!(sent, "the signalling channel has ended: {:?}", self.client.end_reason());
     }
 }
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            while let Some(Signal::Message { message, .. }) = self.inbox.try_recv() {
+                eprintln!("unread by participant {}: {:?}", self.me, message::decode(&message));
+            }
+            eprintln!("participant {} knew of {:?}", self.me, self.slots);
+        }
+    }
+}

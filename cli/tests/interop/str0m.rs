@@ -267,6 +267,7 @@ fn on_event(rtc: &Rtc, event: str0m::Event, sender: &mut Publisher, events: &Sen
         str0m::Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
             Event::Estimate(estimate.as_u64())
         }
+        str0m::Event::MediaIngressStats(stats) => Event::Counted(format!("{} {stats:?}", stats.mid)),
         str0m::Event::MediaEgressStats(stats) => match (stats.rtt, stats.loss) {
             (Some(rtt), Some(loss)) => Event::Reported { round_trip: rtt, loss: loss.into() },
             _ => return,

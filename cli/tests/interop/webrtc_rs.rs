@@ -151,6 +151,9 @@ impl WebrtcRs {
 
 impl Drop for WebrtcRs {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.look();
+        }
         let _ = self.runtime.block_on(self.connection.close());
     }
 }
