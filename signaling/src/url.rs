@@ -140,7 +140,8 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
             None => (authority, None),
         },
     };
-    if host.is_empty() { Err(UrlError::NoHost) } else { Ok((host, port)) }
+    // RFC 3986 §3.2.2: brackets stand around an address only.
+    if host.is_empty() || host.contains(['[', ']']) { Err(UrlError::NoHost) } else { Ok((host, port)) }
 }
 
 /// A port: digits only, since `u16::from_str` would also take a plus sign.

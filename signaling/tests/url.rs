@@ -34,6 +34,8 @@ fn each_fault_has_its_own_name() {
         ("ws://host/r", UrlError::Scheme),
         ("http:///r", UrlError::NoHost),
         ("http://[::1/r", UrlError::NoHost),
+        ("http://[[::1]/r", UrlError::NoHost),
+        ("http://a]b/r", UrlError::NoHost),
         ("http://host:99999/r", UrlError::Port("99999".into())),
         ("http://host:0/r", UrlError::Port("0".into())),
         ("http://host:+80/r", UrlError::Port("+80".into())),
