@@ -37,6 +37,12 @@ fn each_gets_feedback_in_the_format_it_agreed_to() {
     let twcc = |(_, packet): &&(Timestamp, Rtcp)| matches!(packet, Rtcp::Twcc(_));
     let ccfb = |(_, packet): &&(Timestamp, Rtcp)| matches!(packet, Rtcp::Ccfb(_));
     assert!(anna.rtcp.iter().filter(twcc).count() >= 8 && !anna.rtcp.iter().any(|p| ccfb(&p)));
+    // libwebrtc ignores a report that names none of its own streams, and takes the path for dead.
+    let own = [&anna.audio, &anna.video].map(|stream| stream.as_ref().unwrap().0.config().ssrc);
+    assert!(anna.rtcp.iter().all(|(_, packet)| match packet {
+        Rtcp::Twcc(report) => own.contains(&report.media),
+        _ => true,
+    }));
     assert!(bert.rtcp.iter().filter(ccfb).count() >= 8 && !bert.rtcp.iter().any(|p| twcc(&p)));
     // Transport-wide numbers run through both streams without a gap; ours carry none.
     let mut numbers: Vec<u16> =
