@@ -27,7 +27,7 @@ test:
 # Headless Chromium publishes its fake microphone and camera and plays what we send.
 browser-test:
 	$(CARGO) build --release -p undertone-cli
-	node --test web/test/
+	node --test web/test/*.test.mjs
 
 lint:
 	@scripts/setup build
