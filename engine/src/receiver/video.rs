@@ -15,6 +15,9 @@ use crate::{FrameTransform, Timing};
 /// A lost picture is asked for again no sooner than this: a key frame takes its time to come.
 const KEY_INTERVAL: Duration = Duration::from_millis(300);
 
+/// Within so long the stream has asked again for a packet that an answer is overdue for, or given it up.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Decoded pictures wait for at most so many calls of `pull`; an owner that never pulls loses old ones.
 const WAITING: usize = 8;
 
@@ -76,7 +79,10 @@ impl VideoReceiver {
         transform: &mut dyn FrameTransform,
     ) -> Result<(), CodecError> {
         let stream = &self.stream;
-        while let Some(frame) = self.buffer.poll(now, |seq| stream.repairable_until(seq, rtt)) {
+        // As long as the stream goes on asking for a packet, it may come: a late repair costs a short stop, a
+        // key frame costs as much of a weak path as a second of pictures.
+        let repairable = |seq| stream.repairable_until(seq, rtt).map(|until| until.max(now + ASK_AGAIN));
+        while let Some(frame) = self.buffer.poll(now, repairable) {
             let payloads = frame.packets.iter().map(|packet| packet.payload.as_slice());
             let Some(data) = h264::assemble(payloads) else {
                 self.undecodable += 1;
