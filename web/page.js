@@ -19,6 +19,7 @@ const TROUBLE = {
   TOKEN_INVALID: { title: 'This link does not let you in' },
   TOKEN_EXPIRED: { title: 'This link has expired' },
   NOT_PERMITTED: { title: 'This link is for another room' },
+  ROOM_UNKNOWN: { title: 'There is no such room' },
   FULL: { title: 'No free place', retry: true },
 };
 
