@@ -57,7 +57,7 @@ impl Drop for Server {
 fn call(url: &str, extra: &[&str]) -> Output {
     undertone()
         .args(["call", url, "--in", "tone", "--secs", "2", "--json", "--out"])
-        .arg(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("call"))
+        .arg(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bad-input"))
         .args(extra)
         .output()
         .expect("undertone runs")
@@ -118,23 +118,23 @@ fn a_file_that_is_no_sound_is_named() {
 
 #[test]
 fn an_address_that_is_taken_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = taken.local_addr().expect("an address").to_string();
-    let output =
-        undertone().args(["serve", "--http", &address, "--media", "127.0.0.1:0"]).output().expect("runs");
-    fails(&output, 2, &[&address]);
-    let taken = UdpSocket::bind("127.0.0.1:0").expect("bound");
-    let address = taken.local_addr().expect("an address").to_string();
-    let output =
-        undertone().args(["serve", "--http", "127.0.0.1:0", "--media", &address]).output().expect("runs");
-    fails(&output, 2, &[&address]);
+    let listening = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let media = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let (tcp, udp) = (listening.local_addr().expect("an address"), media.local_addr().expect("an address"));
+    for (http, media, port) in [
+        (tcp.to_string(), "127.0.0.1:0".to_string(), tcp.port()),
+        ("127.0.0.1:0".to_string(), udp.to_string(), udp.port()),
+    ] {
+        let output = undertone().args(["serve", "--http", &http, "--media", &media]).output().expect("runs");
+        fails(&output, 2, &[&port.to_string(), "taken"]);
+    }
 }
 
 #[test]
 fn nobody_there_is_said_soon() {
     let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
     let asked = Instant::now();
-    fails(&call(&format!("http://{free}/den"), &[]), 4, &[&free.to_string()]);
+    fails(&call(&format!("http://{free}/den"), &[]), 4, &[&free.port().to_string(), "reached"]);
     assert!(asked.elapsed() < Duration::from_secs(12));
     fails(&call("den", &[]), 2, &["http"]);
 }

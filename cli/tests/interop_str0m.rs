@@ -9,8 +9,13 @@ use interop::material::{Material, tone_anywhere, tone_of};
 use interop::room::{Channel, Server};
 use interop::str0m::{Direction, DtlsVersion, Setup, Str0m};
 use interop::wait_for;
+use std::fs::File;
+use std::io::BufReader;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use undertone_codec::pattern::read_number;
+use undertone_codec::y4m;
 use undertone_engine::Role;
 use undertone_media::Kind;
 use undertone_signaling::message::DescriptionKind;
@@ -274,4 +279,52 @@ fn a_line_passes_from_who_left_to_who_comes() {
     assert_eq!(watching.participant_on(&line), Some(channel.me));
     wait_for("the second's packets", || watcher.look().line_that_heard(&second, 50).map(drop));
     watcher.look().assert_nothing_strange(&[&first, &second]);
+}
+
+/// The command, in a process of its own, in a room with str0m: each hears and sees the other.
+#[test]
+fn undertone_call_and_str0m_hear_and_see_each_other() {
+    let server = Server::start();
+    let material = Arc::new(Material::new(0));
+    let (_channel, mut peer) = enter(&server, "str0m", DtlsVersion::Dtls13, &material);
+    let out = std::env::temp_dir().join(format!("undertone-interop-{}", std::process::id()));
+    let mut call = Command::new(env!("CARGO_BIN_EXE_undertone"))
+        .args([
+            "call",
+            &server.link("interop"),
+            "--in",
+            "tone",
+            "--video",
+            "pattern",
+            "--secs",
+            "5",
+            "--json",
+        ])
+        .arg("--out")
+        .arg(&out)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the call starts");
+    wait_for("str0m to hear the tone of 440 Hz", || (peer.look().decoded_tone(440.0) > 0.8).then_some(()));
+    wait_for("str0m to see 20 pictures of the command", || {
+        let (numbers, bad) = peer.look().decoded_numbers();
+        assert_eq!(bad, 0, "every access unit from the command decodes");
+        (numbers.len() >= 20 && numbers.is_sorted()).then_some(())
+    });
+    let status = wait_for("the command to end", || call.try_wait().expect("a process"));
+    assert!(status.success(), "{status}");
+
+    let heard = undertone_io::files::read_wav(out.join("received.wav")).expect("what was heard");
+    assert_eq!(heard.sample_rate, 16_000);
+    assert!(tone_anywhere(&heard.samples, material.tone_hz) > 0.8, "the command heard str0m's tone");
+    let video = File::open(out.join("received.y4m")).expect("what was seen");
+    let mut video = y4m::Reader::new(BufReader::new(video)).expect("a y4m file");
+    let mut pictures = 0;
+    while let Some(picture) = video.next_frame().expect("whole pictures") {
+        let number = read_number(&picture).expect("every picture has its number");
+        assert!(material.shows(number), "a picture of another: {number}");
+        pictures += 1;
+    }
+    assert!(pictures > 60, "{pictures} pictures in 5 s");
+    std::fs::remove_dir_all(&out).expect("the folder can go");
 }

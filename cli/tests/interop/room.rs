@@ -62,6 +62,11 @@ impl Server {
         (relay, answer)
     }
 
+    /// A room's link, for `undertone call`.
+    pub fn link(&self, room: &str) -> String {
+        format!("http://{}/{room}", self.http)
+    }
+
     /// Where signalling is.
     pub fn websocket(&self) -> String {
         format!("ws://{}/ws", self.http)
