@@ -94,6 +94,9 @@ pub struct ServeArgs {
     /// Secret that signs tokens. Without it the server is open to everybody who reaches it.
     #[arg(long, value_name = "SECRET", env = "UNDERTONE_KEY", hide_env_values = true)]
     pub key: Option<String>,
+    /// A room that there is; may be repeated. Without it a room is there as soon as somebody joins it.
+    #[arg(long, value_name = "NAME")]
+    pub room: Vec<String>,
     /// TLS certificate chain (PEM). Browsers give the microphone only to https or localhost.
     #[arg(long, value_name = "FILE.pem", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

@@ -227,7 +227,7 @@ fn part(secs: u64, network: Option<Network>, voices: &[Voice], seed: u64, quiet:
         None => None,
     };
     let public = relay.iter().map(Relay::local_addr).collect();
-    let options = serve::Options { http: loopback, media, public, key: None, tls: None };
+    let options = serve::Options { http: loopback, media, public, key: None, only_rooms: None, tls: None };
     let server = serve::start(options, clock, Shutdown::new())?;
     let url = format!("http://{}/demo", server.http);
     let people = Arc::new(People { connected: AtomicU32::new(0), began: AtomicU64::new(0) });

@@ -4,6 +4,7 @@ use crate::args::{ServeArgs, TokenArgs};
 use crate::exit::{Failure, Outcome};
 use crate::web;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -33,6 +34,8 @@ pub struct Options {
     pub public: Vec<SocketAddr>,
     /// Signs tokens; `None`: open to everybody.
     pub key: Option<Vec<u8>>,
+    /// The only rooms; `None`: any.
+    pub only_rooms: Option<BTreeSet<String>>,
     /// HTTPS instead of HTTP.
     pub tls: Option<Tls>,
 }
@@ -136,6 +139,7 @@ pub fn start(options: Options, clock: Clock, shutdown: Shutdown) -> Outcome<Runn
     let config = Config {
         public_addrs: public,
         secret: options.key,
+        only_rooms: options.only_rooms,
         unix_epoch_at_start: clock.unix_start(),
         seed: undertone_io::random_seed(),
         ..Config::new(clock.anchor())
@@ -178,6 +182,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
             media: args.media,
             public: args.public.clone(),
             key: args.key.clone().map(String::into_bytes),
+            only_rooms: (!args.room.is_empty()).then(|| args.room.iter().cloned().collect()),
             tls,
         },
         Clock::new(),

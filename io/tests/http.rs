@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use undertone_io::http::{Config, MAX_MESSAGE, Page, Server, Tls};
-use undertone_io::ws::{ConnectError, Options, RoomUrl, Trust, connect};
+use undertone_io::ws::{ConnectError, Options, Trust, connect};
 use undertone_io::{Inbox, Mailbox, Signal, mailbox};
 
 fn pages() -> Vec<Page> {
@@ -368,34 +368,5 @@ fn why_there_is_no_connection() {
 
     for url in ["", "ws://", "http://127.0.0.1/ws", "no url", "ws:/x"] {
         assert!(matches!(fail(url, &quick), ConnectError::BadUrl(_)), "{url}");
-    }
-}
-
-#[test]
-fn room_links_are_taken_apart() {
-    let parse = |link: &str| RoomUrl::parse(link).map(|url| (url.websocket, url.room, url.token));
-    let some = |websocket: &str, room: &str, token: Option<&str>| {
-        Ok((websocket.to_owned(), room.to_owned(), token.map(str::to_owned)))
-    };
-    for (link, expected) in [
-        ("https://calls.example.org/standup", some("wss://calls.example.org/ws", "standup", None)),
-        ("http://127.0.0.1:8080/a/?token=x.y.z", some("ws://127.0.0.1:8080/ws", "a", Some("x.y.z"))),
-        ("https://[::1]:8443/r#token=abc", some("wss://[::1]:8443/ws", "r", Some("abc"))),
-        ("ws://h/caf%C3%A9?x=1&token=a%2Bb", some("ws://h/ws", "café", Some("a+b"))),
-        ("wss://h/100%?token=", some("wss://h/ws", "100%", None)),
-    ] {
-        assert_eq!(parse(link), expected, "{link}");
-    }
-    for link in [
-        "",
-        "standup",
-        "calls.example.org/standup",
-        "https://h",
-        "https://h/",
-        "ftp://h/r",
-        "https://h/a/b",
-        "https://h/%ff",
-    ] {
-        assert!(matches!(parse(link), Err(ConnectError::BadUrl(_))), "{link}: {:?}", parse(link));
     }
 }

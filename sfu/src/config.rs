@@ -1,5 +1,6 @@
 //! What an operator decides about an SFU.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use undertone_transport::dtls::{Certificate, Crypto};
@@ -30,6 +31,8 @@ pub struct Config {
     pub video_slots: usize,
     /// Participants that one room takes. Default 500.
     pub room_size: usize,
+    /// The rooms that there are. Default `None`: a room is there as soon as somebody joins it.
+    pub only_rooms: Option<BTreeSet<String>>,
     /// Rooms that may exist at once. Default 10 000.
     pub rooms: usize,
     /// How long a participant may be silent on the media path, before or after it first worked, until it
@@ -51,6 +54,7 @@ impl Config {
             audio_slots: 16,
             video_slots: 49,
             room_size: 500,
+            only_rooms: None,
             rooms: 10_000,
             idle_timeout: Duration::from_secs(30),
         }

@@ -38,6 +38,10 @@ pub(crate) fn admit(config: &Config, now: Timestamp, join: &Join) -> Result<Admi
         let message = format!("a room's name has 1 to {NAME_BYTES} bytes and no control characters");
         return Err(refusal(ErrorCode::BadMessage, message, "check the end of the room's URL"));
     }
+    if config.only_rooms.as_ref().is_some_and(|rooms| !rooms.contains(&join.room)) {
+        let message = format!("there is no room {:?} on this server", join.room);
+        return Err(refusal(ErrorCode::RoomUnknown, message, "check the end of the room's URL"));
+    }
     let mut admission =
         Admission { room: join.room.clone(), name: tidy(&join.name), publish: true, subscribe: true };
     let Some(secret) = &config.secret else { return Ok(admission) };

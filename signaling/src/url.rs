@@ -75,7 +75,8 @@ impl RoomUrl {
             "https" => true,
             _ => return Err(UrlError::Scheme),
         };
-        let rest = rest.split('#').next().unwrap_or_default();
+        // A token after `#` never reaches a server's log.
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = address.split_once('/').unwrap_or((address, ""));
         if authority.contains('@') {
@@ -92,8 +93,9 @@ impl RoomUrl {
         if room.is_empty() {
             return Err(UrlError::NoRoom);
         }
-        let token = query
-            .split('&')
+        let token = [query, fragment]
+            .iter()
+            .flat_map(|part| part.split('&'))
             .find_map(|pair| pair.strip_prefix("token="))
             .filter(|token| !token.is_empty())
             .map(percent_decode)

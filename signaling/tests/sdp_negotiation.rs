@@ -62,6 +62,25 @@ fn two_of_our_own_ends_choose_the_cheap_ways() {
 }
 
 #[test]
+fn copies_are_sent_only_to_those_who_read_them() {
+    let wants = [line(Audio, Direction::SendRecv)];
+    let reads = || Capabilities { audio_red: true, ..can() };
+    for (offerer, answerer, agreed) in
+        [(reads(), reads(), Some(63)), (reads(), can(), None), (can(), reads(), None)]
+    {
+        let offer = offer(&local("ann", 100), &offerer, &wants);
+        let answer = answer(&offer, &local("bob", 200), &answerer).unwrap();
+        for (ours, theirs) in [(&offer, &answer), (&answer, &offer)] {
+            let line = lines(ours, theirs).unwrap().remove(0);
+            assert_eq!(line.send.unwrap().red_payload_type, agreed);
+            let receive = line.receive.unwrap();
+            assert_eq!(receive.red_payload_type, agreed);
+            assert_eq!(receive.payload_types, [(111, Some(112))], "copies are no media of their own");
+        }
+    }
+}
+
+#[test]
 fn a_direct_call_sends_on_the_first_line_that_the_offerer_listens_on() {
     let wants = [
         line(Audio, Direction::SendOnly),

@@ -22,6 +22,7 @@ fn what_may_be_left_out_has_a_default() {
     assert_eq!(url.websocket, "wss://call.example:443/calls/ws");
     assert_eq!(url.to_string(), "https://call.example:443/calls/team%20A");
     assert_eq!(RoomUrl::parse("http://h/r?x=1&token=&y").unwrap().token, None);
+    assert_eq!(RoomUrl::parse("https://[::1]:8443/r#token=abc").unwrap().token.as_deref(), Some("abc"));
     assert_eq!(RoomUrl::parse("http://[::1]:9/r").unwrap().websocket, "ws://[::1]:9/ws");
     assert_eq!(RoomUrl::parse("http://[::1]/r").unwrap().port, 80);
 }

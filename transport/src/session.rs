@@ -437,7 +437,9 @@ impl Session {
             let result = dtls.tick(now);
             self.flush_dtls(now);
             if let Err(error) = result {
-                return self.fail(error);
+                // The handshake starts before a path is proved; where there is none, that is the fault.
+                let unheard = self.keys.is_none() && self.agent.selected().is_none();
+                return self.fail(if unheard { TransportError::NoPath } else { error });
             }
         }
         if self.expiry().is_some_and(|expiry| expiry <= now) {

@@ -25,6 +25,11 @@ impl Codec {
         self.parameter("apt")?.parse().ok()
     }
 
+    /// Carries packets of other formats together (RFC 2198); no format of its own.
+    pub(super) fn is_red(&self) -> bool {
+        self.name.eq_ignore_ascii_case("red")
+    }
+
     /// The profile, if the format is H.264 as we speak it: packetization-mode 1, one of the baseline profiles
     /// (RFC 6184 §8.1; a format that names neither means mode 0, profile and level 42000a).
     pub(super) fn h264_profile(&self) -> Option<H264Profile> {
@@ -69,6 +74,16 @@ impl Media {
     /// The format of a payload type's retransmissions.
     pub(super) fn rtx_of(&self, payload_type: u8) -> Option<&Codec> {
         self.codecs.iter().find(|codec| codec.apt() == Some(payload_type))
+    }
+
+    /// The format that carries a payload type's packets and copies of it alone (RFC 2198 §5; without
+    /// parameters it could be anything).
+    pub(super) fn red_of(&self, payload_type: u8) -> Option<&Codec> {
+        let carries = |codec: &&Codec| {
+            let mut types = codec.fmtp.split('/');
+            codec.is_red() && types.all(|it| it.trim_ascii().parse() == Ok(payload_type))
+        };
+        self.codecs.iter().find(carries)
     }
 
     /// Every stream that the line names.

@@ -11,6 +11,7 @@ use undertone_media::{Kind, Ssrc};
 /// Payload types of our own offers.
 const OPUS: u8 = 111;
 const OPUS_RTX: u8 = 112;
+const OPUS_RED: u8 = 63;
 const H264: u8 = 102;
 const H264_RTX: u8 = 103;
 
@@ -77,6 +78,9 @@ pub struct Capabilities {
     pub receive: Counts,
     /// Retransmissions (RFC 4588) for audio too, where the peer speaks them. Default true.
     pub audio_rtx: bool,
+    /// Packets of sound that also carry those before them (RFC 2198), where the peer speaks them. Default false:
+    /// only who decodes what comes, or takes it apart for others, can read them.
+    pub audio_red: bool,
     /// Congestion feedback by RFC 8888, which costs no header extension on each packet; taken before
     /// transport-wide feedback where both ends have it. Default true.
     pub ccfb: bool,
@@ -96,6 +100,7 @@ impl Default for Capabilities {
             send: Counts::ALL,
             receive: Counts::ALL,
             audio_rtx: true,
+            audio_red: false,
             ccfb: true,
             extensions: vec![
                 extension::MID,
@@ -210,6 +215,7 @@ fn answer_line(offered: &Media, can: &Capabilities) -> Option<Media> {
         }
     };
     let rtx = offered.rtx_of(codec.payload_type).filter(|_| rtx_wanted);
+    let red = offered.red_of(codec.payload_type).filter(|_| can.audio_red);
     let all_offered = || codec.feedback.iter().chain(&offered.feedback);
     // RFC 8888 §6: where it can be had, it replaces the other kinds of congestion feedback.
     let ccfb = can.ccfb && all_offered().any(|fb| *fb == Feedback::AckCcfb);
@@ -225,7 +231,7 @@ fn answer_line(offered: &Media, can: &Capabilities) -> Option<Media> {
     let for_all: Vec<Feedback> = offered.feedback.iter().filter(|fb| wanted(fb)).cloned().collect();
     let transport_cc = feedback.iter().chain(&for_all).any(|fb| *fb == Feedback::TransportCc);
     let mut codecs = vec![Codec { fmtp, feedback, ..codec.clone() }];
-    codecs.extend(rtx.map(|rtx| Codec { feedback: Vec::new(), ..rtx.clone() }));
+    codecs.extend([rtx, red].into_iter().flatten().map(|it| Codec { feedback: Vec::new(), ..it.clone() }));
     Some(Media {
         rejected: false,
         rtcp_mux: true,
@@ -267,12 +273,12 @@ fn audio_codecs(can: &Capabilities) -> Vec<Codec> {
         fmtp: can.opus.clone(),
         feedback: vec![Feedback::TransportCc],
     };
-    if !can.audio_rtx {
-        return vec![opus];
+    if can.audio_rtx {
+        opus.feedback.push(Feedback::Nack);
     }
-    opus.feedback.push(Feedback::Nack);
-    let rtx = rtx(OPUS_RTX, &opus);
-    vec![opus, rtx]
+    let rtx = can.audio_rtx.then(|| rtx(OPUS_RTX, &opus));
+    let red = can.audio_red.then(|| red(OPUS_RED, &opus));
+    [Some(opus), rtx, red].into_iter().flatten().collect()
 }
 
 fn video_codecs() -> Vec<Codec> {
@@ -297,6 +303,17 @@ fn rtx(payload_type: u8, of: &Codec) -> Codec {
         channels: 0,
         fmtp: format!("apt={}", of.payload_type),
         feedback: Vec::new(),
+    }
+}
+
+/// A codec's packets that carry those before them (RFC 2198 §5): one copy and the newest.
+fn red(payload_type: u8, of: &Codec) -> Codec {
+    Codec {
+        payload_type,
+        name: "red".into(),
+        fmtp: format!("{0}/{0}", of.payload_type),
+        feedback: Vec::new(),
+        ..of.clone()
     }
 }
 
