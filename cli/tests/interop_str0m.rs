@@ -245,8 +245,11 @@ fn a_call_outlives_consent() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(75) {
         std::thread::sleep(Duration::from_secs(1));
-        (channel_1.listen(), channel_2.listen());
-        (peer.look(), peer_1.look(), peer_2.look());
+        channel_1.listen();
+        channel_2.listen();
+        for peer in [&mut peer, &mut peer_1, &mut peer_2] {
+            peer.look();
+        }
         engine.seen();
     }
     let packets = |ledger: &Ledger| ledger.audio.values().map(Vec::len).sum::<usize>();
@@ -297,7 +300,7 @@ fn undertone_call_and_str0m_hear_and_see_each_other() {
             "--video",
             "pattern",
             "--secs",
-            "5",
+            "3",
             "--json",
         ])
         .arg("--out")
@@ -325,6 +328,6 @@ fn undertone_call_and_str0m_hear_and_see_each_other() {
         assert!(material.shows(number), "a picture of another: {number}");
         pictures += 1;
     }
-    assert!(pictures > 60, "{pictures} pictures in 5 s");
+    assert!(pictures > 30, "{pictures} pictures in 3 s");
     std::fs::remove_dir_all(&out).expect("the folder can go");
 }

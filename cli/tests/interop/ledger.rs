@@ -113,12 +113,13 @@ impl Ledger {
         }
     }
 
-    /// Decodes all sound that came: the share of its energy that lies at `hz`.
+    /// Decodes the last second of sound that came: the share of its energy that lies at `hz`.
     pub fn decoded_tone(&self, hz: f64) -> f64 {
         let share = |packets: &Vec<Vec<u8>>| {
-            let mut decoder = opus::Decoder::new(opus::DecoderConfig::default()).expect("an Opus decoder");
+            let config = opus::DecoderConfig { level: opus::Level::Plain };
+            let mut decoder = opus::Decoder::new(config).expect("an Opus decoder");
             let mut pcm = Vec::new();
-            for packet in packets {
+            for packet in &packets[packets.len().saturating_sub(50)..] {
                 decoder.decode(packet, &mut pcm).expect("an Opus packet that decodes");
             }
             tone_anywhere(&pcm, hz)
