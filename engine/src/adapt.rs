@@ -28,6 +28,8 @@ pub struct Plan {
     pub packet: Duration,
     /// Rate of the codec alone.
     pub bitrate: Bitrate,
+    /// Each packet also carries the speech of the one before (RFC 2198), if the listener reads that.
+    pub copies: bool,
     /// Why this and nothing else.
     pub reason: Reason,
 }
@@ -37,6 +39,8 @@ pub struct Plan {
 pub enum Reason {
     /// The path carries full quality at the lowest delay.
     Ample,
+    /// As ample, but packets get lost: a copy in the next one is there a round trip before any repair.
+    Lossy,
     /// The budget does not carry 20 ms packets at a rate worth having: fewer, longer packets.
     HeadersTooDear,
     /// Even the longest packets leave little for speech: the codec takes what is left.
@@ -48,6 +52,7 @@ impl Reason {
     pub const fn name(self) -> &'static str {
         match self {
             Reason::Ample => "ample",
+            Reason::Lossy => "lossy",
             Reason::HeadersTooDear => "headers too dear",
             Reason::Scarce => "scarce",
         }
@@ -65,6 +70,21 @@ const LADDER: [(Duration, Bitrate); 3] = [
     (Duration::from_millis(60), LEAST_RATE),
 ];
 
+/// Copies are sent from this share of packets lost on, in percent: below, asking again does as well.
+const COPIES_ABOVE: u8 = 2;
+/// The coded rate that must be left to speech beside its copy.
+const COPIED_RATE: Bitrate = Bitrate::from_bps(18_000);
+/// Bytes of a copy's own header (RFC 2198 §3), and that of the packet that carries it.
+const COPY_HEADER: DataSize = DataSize::from_bytes(5);
+
+impl Plan {
+    /// What it takes of the path if each packet costs `overhead` beside its payload.
+    pub fn cost(&self, overhead: DataSize) -> Bitrate {
+        let once = self.bitrate + overhead.per(self.packet);
+        if self.copies { once + self.bitrate + COPY_HEADER.per(self.packet) } else { once }
+    }
+}
+
 /// Chooses packet time and coded rate for a path.
 pub fn plan(path: &Path) -> Plan {
     for (packet, least) in LADDER {
@@ -72,10 +92,18 @@ pub fn plan(path: &Path) -> Plan {
         let bitrate = path.budget.saturating_sub(headers).min(FULL_RATE);
         if bitrate >= least {
             let reason = if packet == LADDER[0].0 { Reason::Ample } else { Reason::HeadersTooDear };
-            return Plan { packet, bitrate, reason };
+            let plan = Plan { packet, bitrate, copies: false, reason };
+            let headers = headers + COPY_HEADER.per(packet);
+            let copied = (path.budget.saturating_sub(headers) / 2).min(FULL_RATE);
+            // Copies cost no delay and next to no quality: where there is no room for them, asking again
+            // has to do.
+            if reason == Reason::Ample && path.loss_percent >= COPIES_ABOVE && copied >= COPIED_RATE {
+                return Plan { bitrate: copied, copies: true, reason: Reason::Lossy, ..plan };
+            }
+            return plan;
         }
     }
-    Plan { packet: LADDER[2].0, bitrate: LEAST_RATE, reason: Reason::Scarce }
+    Plan { packet: LADDER[2].0, bitrate: LEAST_RATE, copies: false, reason: Reason::Scarce }
 }
 
 /// Keeps a plan until there is good reason for another.
@@ -86,15 +114,19 @@ pub fn plan(path: &Path) -> Plan {
 pub struct Planner {
     current: Plan,
     better_since: Option<Timestamp>,
+    /// When copies were last called for.
+    lossy_at: Option<Timestamp>,
 }
 
 /// How long a path must look better before speech is packed for it.
 const BETTER_FOR: Duration = Duration::from_secs(2);
+/// How long copies are sent after they were last called for: where packets are lost, chance makes pauses.
+const COPIES_FOR: Duration = Duration::from_secs(5);
 
 impl Planner {
     /// Begins with the plan for `path`.
     pub fn new(path: &Path) -> Planner {
-        Planner { current: plan(path), better_since: None }
+        Planner { current: plan(path), better_since: None, lossy_at: None }
     }
 
     /// The plan in force.
@@ -104,7 +136,12 @@ impl Planner {
 
     /// Reconsiders; returns the plan now in force.
     pub fn update(&mut self, now: Timestamp, path: &Path) -> Plan {
-        let wanted = plan(path);
+        if path.loss_percent >= COPIES_ABOVE {
+            self.lossy_at = Some(now);
+        }
+        let lossy = self.lossy_at.is_some_and(|at| now.since(at) < COPIES_FOR);
+        let least = if lossy { COPIES_ABOVE } else { 0 };
+        let wanted = plan(&Path { loss_percent: path.loss_percent.max(least), ..*path });
         if wanted.packet >= self.current.packet {
             // A longer packet, or the same with another rate: both are safe to take at once.
             self.current = wanted;
@@ -121,6 +158,40 @@ impl Planner {
             }
         }
         self.current
+    }
+}
+
+/// How many packets the listener had to ask for lately.
+///
+/// Why beside the reports: a request is here within a round trip of the loss, and what begins badly is to be
+/// answered before it is heard.
+#[derive(Clone, Debug, Default)]
+pub struct LossMeter {
+    /// Packets looked back on, up to [`LOSS_MEMORY`].
+    sent: u32,
+    /// Share lost of them, in millionths.
+    share: u32,
+}
+
+/// Packets over which losses fade. Two in a second are a lossy path, one is not; but one in the first second
+/// of a call is, since nothing speaks against it yet.
+const LOSS_MEMORY: u32 = 64;
+
+impl LossMeter {
+    /// A packet leaves.
+    pub fn on_sent(&mut self) {
+        self.sent = (self.sent + 1).min(LOSS_MEMORY);
+        self.share -= self.share / self.sent;
+    }
+
+    /// One of those that left is missing.
+    pub fn on_lost(&mut self) {
+        self.share = (self.share + 1_000_000 / self.sent.max(1)).min(1_000_000);
+    }
+
+    /// Share lost lately, in percent.
+    pub fn percent(&self) -> u8 {
+        (self.share / 10_000) as u8
     }
 }
 
@@ -147,6 +218,37 @@ mod tests {
         assert_eq!(plan(&path(30)).packet, Duration::from_millis(40));
         assert_eq!(plan(&path(18)).packet, Duration::from_millis(60));
         assert_eq!(plan(&path(10)).reason, Reason::Scarce);
+    }
+
+    #[test]
+    fn copies_need_losses_and_room_and_outlast_the_losses() {
+        let lossy = |kbps| Path { loss_percent: COPIES_ABOVE, ..path(kbps) };
+        assert!(plan(&lossy(75)).copies && !plan(&path(75)).copies);
+        assert_eq!(plan(&lossy(75)).bitrate, FULL_RATE);
+        assert!(plan(&lossy(65)).copies, "a little less quality for a copy is a fair price");
+        assert!(!plan(&lossy(55)).copies);
+        for kbps in 14..200 {
+            assert!(plan(&lossy(kbps)).cost(DataSize::from_bytes(56)) <= Bitrate::from_kbps(kbps));
+        }
+        let mut planner = Planner::new(&path(100));
+        assert!(planner.update(Timestamp::from_millis(20), &lossy(100)).copies);
+        assert!(planner.update(Timestamp::from_millis(5_000), &path(100)).copies);
+        assert!(!planner.update(Timestamp::from_millis(5_020), &path(100)).copies);
+    }
+
+    #[test]
+    fn one_loss_counts_in_the_first_moments_and_two_in_a_second_always_do() {
+        let mut meter = LossMeter::default();
+        let send = |packets: u32, meter: &mut LossMeter| {
+            (0..packets).for_each(|_| meter.on_sent());
+            meter.on_lost();
+            meter.percent()
+        };
+        assert!(send(20, &mut meter) >= COPIES_ABOVE);
+        assert!(send(500, &mut meter) < COPIES_ABOVE);
+        assert!(send(30, &mut meter) >= COPIES_ABOVE);
+        (0..300).for_each(|_| meter.on_sent());
+        assert_eq!(meter.percent(), 0);
     }
 
     #[test]

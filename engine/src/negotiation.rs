@@ -37,6 +37,7 @@ pub(crate) fn capabilities(config: &Config) -> Capabilities {
     Capabilities {
         send: Counts { audio: usize::from(config.audio), video: usize::from(config.video.is_some()) },
         receive: Counts { audio: config.audio_slots, video: config.video_slots },
+        audio_red: true,
         extensions,
         ..Capabilities::default()
     }

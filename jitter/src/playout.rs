@@ -104,7 +104,8 @@ impl JitterBuffer {
         let contents = contents.into();
         let contents = Contents { duration: contents.duration.clamp(TICK / 4, MAX_PACKET), ..contents };
         self.stats.received += 1;
-        let seq = packet.seq;
+        let (seq, repaired) = (packet.seq, packet.repaired);
+        let straggling = if repaired { Coming::Repaired } else { Coming::Straggling };
         let transit = transit(now, packet.time, self.config.clock_rate);
         // Older by number yet later than all by time: the sender counts anew.
         let contradicts = packet.time > self.latest
@@ -122,13 +123,13 @@ impl JitterBuffer {
                 self.stats.duplicates += 1;
             } else {
                 self.stats.late += 1;
-                self.learn(now, transit, contents.duration, Coming::Straggling);
+                self.learn(now, transit, contents.duration, straggling);
             }
             return;
         }
         let before = self.continuity.newest;
-        let coming = if packet.repaired || before.is_some_and(|(newest, _)| seq < newest) {
-            Coming::Straggling
+        let coming = if repaired || before.is_some_and(|(newest, _)| seq < newest) {
+            straggling
         } else {
             Coming::InOrder
         };
@@ -139,6 +140,11 @@ impl JitterBuffer {
         }
         if self.continuity.take(seq, transit) {
             self.latest = time;
+            if before.is_some_and(|(newest, _)| seq.ahead_of(newest) > 1) {
+                // A burst is one stroke of bad luck.
+                self.target.on_missing(contents.duration);
+                self.stats.target = self.target();
+            }
             self.learn_redundancy(now, before, seq, time, contents);
         }
         self.learn(now, transit, contents.duration, coming);
@@ -224,6 +230,12 @@ impl JitterBuffer {
         self.play(now, queued, overdue)
     }
 
+    /// A lost packet that is asked for is back so long after its turn, if nothing more goes wrong. Known
+    /// beforehand, it need not be learned loss by loss.
+    pub fn expect_repair(&mut self, after: Duration) {
+        self.target.expect_repair(after.min(self.config.max_delay));
+    }
+
     /// The delay above the fastest path that is aimed at now.
     pub fn target(&self) -> Duration {
         Duration::from_micros(self.aim() as u64)
@@ -299,7 +311,7 @@ impl JitterBuffer {
         for back in 1..=missing.min(covered).min(50) {
             let past = ticks(contents.duration * back as u32, self.config.clock_rate);
             let transit = transit(now, time - past, self.config.clock_rate);
-            self.learn(now, transit, contents.duration, Coming::Straggling);
+            self.learn(now, transit, contents.duration, Coming::Repaired);
         }
     }
 

@@ -57,9 +57,11 @@ impl Default for Costs {
 pub enum Coming {
     /// Newest so far: until it came nothing could be played in its place, so the talk stood still.
     InOrder,
-    /// Behind a newer one: resent, overtaken, or brought back from redundancy. Until it came, the talk
-    /// could go on past it.
+    /// Behind a newer one: overtaken, or brought back from redundancy. Until it came, the talk could go on
+    /// past it.
     Straggling,
+    /// Lost, and here all the same, resent or as a copy.
+    Repaired,
     /// A picture. It freezes the one before it until it comes; those after it catch up at once.
     Picture,
 }
@@ -83,6 +85,8 @@ pub struct Target {
     base: Option<i64>,
     /// How much talk has been heard, in µs, as far as it still matters.
     heard: u64,
+    /// How late a lost packet is that was asked for once, in µs.
+    repair: i64,
 }
 
 /// How many times a repair counts in the first moments of a call.
@@ -137,7 +141,7 @@ impl Target {
             })
             .collect();
         let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
-        Target { costs, candidates, chosen, base: None, heard: 0 }
+        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0 }
     }
 
     /// The delay above the fastest path to aim at.
@@ -147,6 +151,43 @@ impl Target {
 
     pub(crate) fn micros(&self) -> i64 {
         self.candidates.get(self.chosen).map_or(0, |c| c.target)
+    }
+
+    /// A lost packet that is asked for is back so long after its turn, if nothing more goes wrong.
+    pub fn expect_repair(&mut self, after: Duration) {
+        self.repair = after.as_micros() as i64;
+    }
+
+    /// A packet of `duration` did not come in its turn. Loss comes at a rate, where a stall comes once: a packet
+    /// lost in the first second of a call tells of one a second. So in the first moments it bills for all the
+    /// memory that was not heard yet, up to a point, and at once: the delay to have when the next is lost is
+    /// taken while this one is waited for, in one move.
+    pub fn on_missing(&mut self, duration: Duration) {
+        self.presume(duration, u64::saturating_add);
+    }
+
+    /// What did not come in its turn was overtaken and not lost.
+    fn on_overtaken(&mut self, duration: Duration) {
+        self.presume(duration, u64::saturating_sub);
+    }
+
+    fn presume(&mut self, duration: Duration, change: impl Fn(u64, u64) -> u64) {
+        let Some(repaired) = self.presumed() else { return };
+        let suffered = self.costs.concealment.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.playing < repaired) {
+            candidate.bill = change(candidate.bill, suffered);
+        }
+    }
+
+    /// How many times over a loss counts.
+    fn eager(&self) -> u64 {
+        let memory = self.costs.memory.as_micros() as u64;
+        memory / self.heard.max(memory / EAGER).max(1)
+    }
+
+    /// The transit up to which losses are billed beforehand; `None` once they are known by experience.
+    fn presumed(&self) -> Option<i64> {
+        Some(self.base? + self.repair).filter(|_| self.eager() > 1)
     }
 
     /// Takes a packet of `duration` that came with `transit` while the fastest path showed `base`, both in
@@ -161,10 +202,11 @@ impl Target {
             }
         }
         self.base = Some(base);
-        // Loss comes at a rate, where a stall comes once: a packet lost in the first second of a call tells
-        // of one a second. So a repair bills for all the memory that was not heard yet, up to a point.
         let memory_micros = memory as u64;
-        let eager = memory_micros / self.heard.max(memory_micros / EAGER).max(1);
+        let presumed = self.presumed().unwrap_or(i64::MIN);
+        if coming == Coming::Straggling {
+            self.on_overtaken(duration);
+        }
         if coming == Coming::InOrder {
             self.heard = (self.heard + span as u64).min(memory_micros);
         }
@@ -186,23 +228,23 @@ impl Target {
                         candidate.playing += lengthen(-excess, span);
                     }
                 }
-                Coming::Straggling if late > 0 => made_up = span,
-                Coming::Straggling => {}
+                // Billed when it was missed.
+                Coming::Repaired if candidate.playing < presumed => {}
+                Coming::Straggling | Coming::Repaired if late > 0 => made_up = span,
+                Coming::Straggling | Coming::Repaired => {}
                 Coming::Picture => {
                     candidate.playing = aim;
                     made_up = (transit - aim).max(0);
                 }
             }
             let mut owes = candidate.bill;
-            if coming != Coming::Straggling {
+            if !matches!(coming, Coming::Straggling | Coming::Repaired) {
                 // Time passes once: a straggler shares its place with what played instead.
                 owes -= (u128::from(owes) * span as u128 / memory) as u64;
                 let delay = price(&self.costs, candidate.playing - base);
                 owes = owes.saturating_add(delay.saturating_mul(span as u64));
             }
-            let weight = if coming == Coming::Straggling { eager } else { 1 };
-            let suffered = concealment.saturating_mul(made_up as u64).saturating_mul(weight);
-            candidate.bill = owes.saturating_add(suffered);
+            candidate.bill = owes.saturating_add(concealment.saturating_mul(made_up as u64));
         }
         self.choose();
     }

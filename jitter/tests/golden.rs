@@ -12,11 +12,12 @@ use std::fmt::Write;
 struct Network {
     random: ChaCha8Rng,
     packets: Vec<Arrival>,
+    repair: Option<u64>,
 }
 
 impl Network {
     fn new() -> Network {
-        Network { random: ChaCha8Rng::seed_from_u64(1), packets: clean(6000) }
+        Network { random: ChaCha8Rng::seed_from_u64(1), packets: clean(6000), repair: None }
     }
 
     fn below(&mut self, micros: u32) -> i64 {
@@ -63,6 +64,7 @@ impl Network {
             }
         }
         self.packets = kept;
+        self.repair = rtt_ms.map(|rtt| rtt as u64 * 1000 + 20_000);
         self
     }
 
@@ -109,10 +111,11 @@ fn what_is_heard_stays_as_it_is() {
     for (name, network) in networks {
         let until = |seq: u64, _: i64| Some(seq as i64 * 20_000 + 400_000);
         let never = |_: u64, _: i64| None;
-        let repaired = network.packets.iter().any(|p| p.repaired);
-        let repairable: &dyn Fn(u64, i64) -> Option<i64> = if repaired { &until } else { &never };
+        let repairable: &dyn Fn(u64, i64) -> Option<i64> =
+            if network.repair.is_some() { &until } else { &never };
         let heard =
-            Listener { until: 119_000_000, repairable, ..Listener::default() }.listen(&network.packets);
+            Listener { until: 119_000_000, repairable, repair: network.repair, ..Listener::default() }
+                .listen(&network.packets);
         let _ = writeln!(
             table,
             "{name:30} {:7.1} {:7.1} {:7} {:8.3} {:7.3} {:7.3}",

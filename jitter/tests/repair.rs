@@ -77,3 +77,32 @@ fn deep_redundancy_fills_a_burst() {
     assert!(heard.stats.recovered_dred >= 80, "{:?}", heard.stats);
     assert!(heard.concealed_percent() < 2.0, "{} %", heard.concealed_percent());
 }
+
+/// Loses the hundredth packet and brings it back 60 ms late.
+fn one_lost() -> Vec<Arrival> {
+    let mut arrivals = clean(400);
+    arrivals[99].at += 60_000;
+    arrivals[99].repaired = true;
+    arrivals
+}
+
+#[test]
+fn the_first_loss_sets_the_delay_while_it_is_waited_for() {
+    let repairable = |seq: u64, _: i64| Some(seq as i64 * 20_000 + 100_000);
+    let listener = Listener { until: 7_000_000, repairable: &repairable, ..Listener::default() };
+    let heard = Listener { repair: Some(60_000), ..listener }.listen(&one_lost());
+    assert!(heard.played.contains(&99), "the wait is for something");
+    assert_eq!(heard.stats.target.as_millis(), 60);
+    assert_eq!(heard.stats.late, 0);
+    // All of the move is made up in one go, and nothing is stretched for it.
+    assert_eq!((heard.stats.concealed.as_millis(), heard.added), (60, 0));
+}
+
+#[test]
+fn what_was_only_overtaken_sets_nothing() {
+    let mut packets = one_lost();
+    packets[99].at -= 35_000;
+    packets[99].repaired = false;
+    let heard = Listener { until: 7_000_000, repair: Some(60_000), ..Listener::default() }.listen(&packets);
+    assert!(heard.stats.target.as_millis() <= 10, "{:?}", heard.stats.target);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use undertone_media::{MediaTime, SeqNo, Ssrc, Timestamp};
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{Extensions, Header};
-use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
+use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream, red};
 
 const RTX: Rtx = Rtx { ssrc: Ssrc(2), payload_type: 112 };
 
@@ -261,4 +261,46 @@ fn the_cache_forgets_and_pauses() {
     assert_eq!(again.header.seq, first.header.seq.wrapping_add(1));
     assert_eq!(send.resend(at(110), 2, rtt), None, "never sent");
     assert_eq!(send.resend(at(1200), 1, rtt), None, "too old");
+}
+
+#[test]
+fn a_copy_fills_a_gap_once_and_is_not_asked_for() {
+    let mut sender = sender(7);
+    let mut receiver = receiver(NackConfig::default());
+    let mut before: Option<(Header, Vec<u8>)> = None;
+    let mut came = Vec::new();
+    for n in 0..40 {
+        let (header, payload) = packet(&mut sender, at(n * 20), n);
+        let sent = match &before {
+            Some((last, copy)) => red::join(&header, &payload, (last.timestamp, copy), 63).unwrap(),
+            None => (header, payload.clone()),
+        };
+        before = Some((header, payload));
+        // Every fifth is lost; of the twenties, the one before as well.
+        if n % 5 == 0 && n > 0 || n % 20 == 19 {
+            continue;
+        }
+        let parts = if sent.0.payload_type == 63 {
+            red::split(&sent.0, &sent.1)
+        } else {
+            vec![(sent.0, &sent.1[..])]
+        };
+        for (place, (header, payload)) in parts.into_iter().enumerate() {
+            let packet = match place {
+                0 => receiver.receive(at(n * 20), &header, payload),
+                _ => receiver.receive_copy(at(n * 20), &header, payload),
+            };
+            if let Some(packet) = packet {
+                assert_eq!(packet.payload_type, 111);
+                assert_eq!(packet.repaired, place > 0);
+                came.push(packet.payload);
+            }
+        }
+    }
+    came.sort_unstable();
+    let whole: Vec<Vec<u8>> = (0..39u64).filter(|&n| n != 19).map(|n| n.to_be_bytes().to_vec()).collect();
+    assert_eq!(came, whole);
+    let stats = receiver.stats();
+    assert_eq!((stats.lost, stats.repaired, stats.duplicates), (8, 7, 0));
+    assert_eq!(receiver.nack(at(800), None), [7 + 19]);
 }

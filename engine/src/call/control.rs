@@ -14,9 +14,10 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// With video, lips depend on them.
 const REPORT_INTERVAL_VIDEO: Duration = Duration::from_secs(1);
 
-/// Speech may be asked for twice in a row, and is then sent twice: a resend is as likely to be lost as the
-/// packet was, and waiting another round trip would cost the listener all that delay all the time.
-const SPEECH_RESEND_PAUSE: Duration = Duration::from_millis(8);
+/// A packet may be asked for twice in a row, and is then sent twice: a resend is as likely to be lost as the
+/// packet was, and waiting another round trip would cost the listener all that delay all the time, and the
+/// viewer a frozen picture.
+const RESEND_PAUSE: Duration = Duration::from_millis(8);
 
 /// What control traffic remembers.
 #[derive(Debug, Default)]
@@ -61,14 +62,24 @@ impl Call {
                 Rtcp::Fir { requests, .. } => requests.iter().for_each(|(media, _)| self.want_key(*media)),
                 Rtcp::Twcc(_) | Rtcp::Ccfb(_) => {
                     self.path.on_feedback(now, &packet, self.control.rtt);
+                    self.control.rtt = self.path.rtt().or(self.control.rtt);
                 }
-                Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
+                Rtcp::Remb { bitrate, ssrcs, .. } => {
+                    let camera = self.camera.as_mut();
+                    if let Some(camera) = camera.filter(|camera| ssrcs.contains(&camera.stream.config().ssrc)) {
+                        camera.limit(now, *bitrate);
+                    }
+                }
+                Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
             }
         }
     }
 
     fn on_blocks(&mut self, now: Timestamp, blocks: &[rtcp::ReportBlock]) {
         let ntp = self.timing.ntp(now);
+        if self.path.rtt().is_some() {
+            return;
+        }
         if let Some(rtt) = blocks.iter().find_map(|block| block.round_trip(ntp)) {
             self.control.rtt = Some(rtt);
         }
@@ -83,14 +94,20 @@ impl Call {
     }
 
     fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
-        let audio = self.speaker.as_mut().map(|speaker| (&mut speaker.stream, Some(SPEECH_RESEND_PAUSE * 2)));
-        let video = self.camera.as_mut().map(|camera| (&mut camera.stream, self.control.rtt));
-        let mut streams = [audio, video].into_iter().flatten();
-        let Some((stream, rtt)) = streams.find(|(stream, _)| stream.config().ssrc == media) else { return };
+        let (stream, priority) = match (&mut self.speaker, &mut self.camera) {
+            (Some(speaker), _) if speaker.stream.config().ssrc == media => {
+                speaker.on_requests(seqs);
+                (&mut speaker.stream, Priority::Audio)
+            }
+            (_, Some(camera)) if camera.stream.config().ssrc == media => {
+                (&mut camera.stream, Priority::Rtx)
+            }
+            _ => return,
+        };
         for &seq in seqs {
-            if let Some(again) = stream.resend(now, seq, rtt) {
+            if let Some(again) = stream.resend(now, seq, Some(RESEND_PAUSE * 2)) {
                 self.resent += 1;
-                self.path.enqueue(now, &self.session, Priority::Rtx, again.header, again.payload);
+                self.path.enqueue(now, &self.session, priority, again.header, again.payload);
             }
         }
     }

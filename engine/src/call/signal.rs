@@ -174,7 +174,7 @@ impl Call {
             });
             match line.kind {
                 Kind::Audio if self.config.audio && self.speaker.is_none() => {
-                    self.speaker = Some(AudioSender::new(stream, &path)?);
+                    self.speaker = Some(AudioSender::new(stream, send.red_payload_type, &path)?);
                 }
                 Kind::Video if self.camera.is_none() => {
                     if let Some(video) = self.config.video {
@@ -211,12 +211,12 @@ impl Call {
                 tail: true,
                 ..NackConfig::default()
             },
-            Kind::Video => NackConfig::default(),
+            Kind::Video => NackConfig::video(),
         });
-        let clock_rate = receive.clock_rate;
+        let (clock_rate, red) = (receive.clock_rate, receive.red_payload_type);
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });
         self.slots[index].receiver = match line.kind {
-            Kind::Audio => Receiver::Audio(Box::new(AudioReceiver::new(stream, clock_rate)?)),
+            Kind::Audio => Receiver::Audio(Box::new(AudioReceiver::new(stream, red, clock_rate)?)),
             Kind::Video => Receiver::Video(Box::new(VideoReceiver::new(stream, clock_rate))),
         };
         self.sources.insert(ssrc, index);

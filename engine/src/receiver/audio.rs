@@ -11,16 +11,16 @@ use undertone_codec::opus::{self, Decoder, DecoderConfig, Level};
 use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{Contents, How, JitterBuffer, Playout, Stretch};
-use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_media::{EncodedFrame, Kind, MediaTime, Packet, Timestamp};
 use undertone_transport::rtp;
-use undertone_transport::stream::RecvStream;
+use undertone_transport::stream::{RecvStream, red};
 
 /// Where 10 ms of played sound came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// A packet that came the first time.
     Decoded,
-    /// A packet that was sent again (RFC 4588).
+    /// A packet that came again: resent (RFC 4588), or as a copy in the next one (RFC 2198).
     Rtx,
     /// The low-rate copy in the next packet.
     Lbrr,
@@ -54,6 +54,8 @@ struct Span {
 pub struct AudioReceiver {
     /// The stream's numbers, repairs and reports.
     pub stream: RecvStream,
+    /// Payload type of packets with copies.
+    red: Option<u8>,
     jitter: JitterBuffer,
     decoder: Decoder,
     stretcher: Stretcher,
@@ -65,13 +67,14 @@ pub struct AudioReceiver {
 }
 
 impl AudioReceiver {
-    /// A slot for one stream.
+    /// A slot for one stream; `red` is the payload type of packets that carry copies, if agreed.
     ///
     /// # Errors
     /// `CodecError` if the decoder cannot be made.
-    pub fn new(stream: RecvStream, clock_rate: u32) -> Result<AudioReceiver, CodecError> {
+    pub fn new(stream: RecvStream, red: Option<u8>, clock_rate: u32) -> Result<AudioReceiver, CodecError> {
         Ok(AudioReceiver {
             stream,
+            red,
             jitter: JitterBuffer::new(undertone_jitter::Config { clock_rate, ..Default::default() }),
             decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
@@ -91,7 +94,24 @@ impl AudioReceiver {
         payload: &[u8],
         transform: &mut dyn FrameTransform,
     ) {
-        let Some(mut packet) = self.stream.receive(now, header, payload) else { return };
+        if self.red != Some(header.payload_type) {
+            let packet = self.stream.receive(now, header, payload);
+            return self.insert(now, packet, transform);
+        }
+        let mut parts = red::split(header, payload).into_iter();
+        if let Some((header, payload)) = parts.next() {
+            let packet = self.stream.receive(now, &header, payload);
+            self.insert(now, packet, transform);
+        }
+        for (header, payload) in parts {
+            let copy = self.stream.receive_copy(now, &header, payload);
+            self.insert(now, copy, transform);
+        }
+    }
+
+    /// Puts a packet, if there is one, where it waits for its turn.
+    fn insert(&mut self, now: Timestamp, packet: Option<Packet>, transform: &mut dyn FrameTransform) {
+        let Some(mut packet) = packet else { return };
         let data = std::mem::take(&mut packet.payload);
         let mut frame = EncodedFrame { kind: Kind::Audio, time: packet.time, captured: now, key: true, data };
         if !transform.inbound(&mut frame) {
@@ -115,6 +135,9 @@ impl AudioReceiver {
         timing: Timing,
         mix: &mut [i32; FRAME_SAMPLES],
     ) -> Played {
+        if let Some(after) = rtt.and_then(|rtt| self.stream.repair_delay(rtt)) {
+            self.jitter.expect_repair(after);
+        }
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
         // by a sound buffer, and keeps a broken one from hanging the speaker.
         for _ in 0..16 {

@@ -1,14 +1,14 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::adapt::{Path, Plan, Planner};
+use crate::adapt::{LossMeter, Path, Plan, Planner};
 use crate::OPUS_TICKS_PER_SAMPLE;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
 use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
 use undertone_transport::rtcp::Rtcp;
-use undertone_transport::rtp::AudioLevel;
-use undertone_transport::stream::SendStream;
+use undertone_transport::rtp::{AudioLevel, Header};
+use undertone_transport::stream::{SendStream, red};
 
 /// Cuts the microphone's sound into packets as planned, and codes them.
 pub struct AudioSender {
@@ -23,17 +23,25 @@ pub struct AudioSender {
     last: Option<(MediaTime, Timestamp)>,
     level: u8,
     coded: Vec<u8>,
+    /// Payload type of packets with copies, if the listener reads them.
+    red: Option<u8>,
+    /// Timestamp and payload of the last packet.
+    before: Option<(u32, Vec<u8>)>,
+    losses: LossMeter,
+    /// The newest packet that was asked for again.
+    requested: Option<u16>,
 }
 
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
 const VOICE_LEVEL: u8 = 50;
 
 impl AudioSender {
-    /// A sender for one stream over a path as known now.
+    /// A sender for one stream over a path as known now; `red` is the payload type of packets that carry
+    /// copies, if agreed.
     ///
     /// # Errors
     /// `CodecError` if the encoder cannot be made.
-    pub fn new(stream: SendStream, path: &Path) -> Result<AudioSender, CodecError> {
+    pub fn new(stream: SendStream, red: Option<u8>, path: &Path) -> Result<AudioSender, CodecError> {
         let planner = Planner::new(path);
         let encoder =
             Encoder::new(&EncoderConfig { bitrate: planner.current().bitrate, ..EncoderConfig::default() })?;
@@ -46,6 +54,10 @@ impl AudioSender {
             last: None,
             level: 127,
             coded: Vec::with_capacity(512),
+            red,
+            before: None,
+            losses: LossMeter::default(),
+            requested: None,
         })
     }
 
@@ -79,6 +91,28 @@ impl AudioSender {
         }))
     }
 
+    /// Puts a copy of the packet before in a packet about to leave, if the plan says so.
+    pub fn dress(&mut self, header: Header, payload: Vec<u8>) -> (Header, Vec<u8>) {
+        self.losses.on_sent();
+        let before = self.before.replace((header.timestamp, payload.clone()));
+        let joined = match (self.red, &before) {
+            (Some(red), Some((at, copy))) if self.plan().copies => red::join(&header, &payload, (*at, copy), red),
+            _ => None,
+        };
+        joined.unwrap_or((header, payload))
+    }
+
+    /// The listener asks for packets again: the first news of a loss, before any report.
+    pub fn on_requests(&mut self, seqs: &[u16]) {
+        for &seq in seqs {
+            // A packet may be asked for several times, but was lost once.
+            if self.requested.is_none_or(|newest| (seq.wrapping_sub(newest) as i16) > 0) {
+                self.requested = Some(seq);
+                self.losses.on_lost();
+            }
+        }
+    }
+
     /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap.
     pub fn skip(&mut self, pcm: &[i16]) {
         self.time = self.time + (self.pending.len() + pcm.len()) as u64 * OPUS_TICKS_PER_SAMPLE;
@@ -88,7 +122,8 @@ impl AudioSender {
     /// Plans anew for the path as known now.
     pub fn adapt(&mut self, now: Timestamp, path: &Path) {
         let before = self.planner.current();
-        let plan = self.planner.update(now, path);
+        let loss_percent = path.loss_percent.max(self.losses.percent());
+        let plan = self.planner.update(now, &Path { loss_percent, ..*path });
         if plan.bitrate != before.bitrate {
             self.encoder.set_bitrate(plan.bitrate);
         }

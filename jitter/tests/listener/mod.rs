@@ -107,6 +107,8 @@ pub struct Listener<'a> {
     pub contents: Contents,
     /// Until when a missing packet may be repaired, asked at a time in µs.
     pub repairable: &'a dyn Fn(u64, i64) -> Option<i64>,
+    /// How late a repair is, in µs, as the engine knows from the round trip; `None` if nothing is repaired.
+    pub repair: Option<u64>,
     /// When playout begins and ends; the first tick is at its beginning.
     pub from: i64,
     pub until: i64,
@@ -120,6 +122,7 @@ impl Default for Listener<'_> {
             config: Config::default(),
             contents: Contents::plain(PACKET),
             repairable: &|_, _| None,
+            repair: None,
             from: 0,
             until: 60_000_000,
         }
@@ -146,6 +149,9 @@ impl Listener<'_> {
         arrivals.sort_by_key(|arrival| arrival.at);
         let mut arrivals = arrivals.iter().peekable();
         let mut buffer = JitterBuffer::new(self.config);
+        if let Some(after) = self.repair {
+            buffer.expect_repair(Duration::from_micros(after));
+        }
         let mut pcm = Pcm::default();
         let mut noise = 1u64;
         let mut heard = Heard {

@@ -47,6 +47,18 @@ impl Default for NackConfig {
     }
 }
 
+impl NackConfig {
+    /// For pictures: a lost request costs a round trip more of a frozen picture, and answers wait in a queue
+    /// behind other pictures.
+    pub fn video() -> NackConfig {
+        NackConfig {
+            echo: Some(Duration::from_millis(10)),
+            margin: Duration::from_millis(20),
+            ..NackConfig::default()
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Missing {
     noticed: Timestamp,

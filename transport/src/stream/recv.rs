@@ -40,7 +40,7 @@ pub struct RecvStats {
     pub bytes: u64,
     /// Packets that did not come the first time.
     pub lost: u64,
-    /// Of these, the ones that came as retransmissions.
+    /// Of these, the ones that came again: as retransmissions, or as copies in later packets.
     pub repaired: u64,
     /// Packets that came though they were here already.
     pub duplicates: u64,
@@ -123,6 +123,29 @@ impl RecvStream {
         } else {
             (header.seq, payload)
         };
+        self.accept(now, header, wire, payload, repaired)
+    }
+
+    /// Takes a copy of a packet that a later one carried ([`super::red`]), after that later one. `None` if it
+    /// brings nothing new, as nearly always.
+    pub fn receive_copy(&mut self, now: Timestamp, header: &Header, payload: &[u8]) -> Option<Packet> {
+        let (_, newest) = self.span?;
+        let step = i64::from(header.seq.wrapping_sub(newest.wire()) as i16);
+        let seq = SeqNo(newest.0.saturating_add_signed(step));
+        if !self.absent.contains(&seq) {
+            return None;
+        }
+        self.accept(now, header, header.seq, payload, true)
+    }
+
+    fn accept(
+        &mut self,
+        now: Timestamp,
+        header: &Header,
+        wire: u16,
+        payload: &[u8],
+        repaired: bool,
+    ) -> Option<Packet> {
         let seq = self.place(now, wire, repaired)?;
         let time = self.times.unwrap(header.timestamp);
         self.stats.received += 1;
@@ -227,8 +250,8 @@ impl RecvStream {
             _ => {}
         }
         self.newest_time = Some((seq, time));
+        let slack = self.slack();
         if let (Some(nack), Some(interval)) = (&mut self.nack, self.interval) {
-            let slack = (self.stats.jitter * 4).max(Duration::from_millis(10));
             nack.expect(seq.next(), now + interval + slack);
         }
     }
@@ -258,6 +281,19 @@ impl RecvStream {
     /// call [`RecvStream::nack`] before this.
     pub fn repairable_until(&self, seq: SeqNo, rtt: Option<Duration>) -> Option<Timestamp> {
         self.nack.as_ref()?.repairable_until(seq, rtt)
+    }
+
+    /// How long after its turn a lost packet is back if it is asked for; `None`: it is not. A request may have
+    /// to be repeated ([`NackConfig::echo`]) within that time.
+    pub fn repair_delay(&self, rtt: Duration) -> Option<Duration> {
+        let config = self.config.nack.as_ref()?;
+        let noticed = if config.tail { self.slack() } else { self.interval? };
+        Some(noticed + config.echo.unwrap_or_default() + rtt)
+    }
+
+    /// How long a packet may be overdue before it is taken for lost.
+    fn slack(&self) -> Duration {
+        (self.stats.jitter * 4).max(Duration::from_millis(10))
     }
 
     /// A sender report arrived: if it is about this stream, the next report block answers it.
