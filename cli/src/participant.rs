@@ -144,7 +144,7 @@ impl Hook<Call> for Body<'_> {
         }
         let stayed = self.connected.zip(self.stay).is_some_and(|(since, stay)| beat.now.since(since) >= stay);
         if stayed || self.stop.load(Ordering::Relaxed) {
-            call.leave();
+            call.leave(beat.now);
             self.leaving = Some(beat.now);
         }
         ControlFlow::Continue(())

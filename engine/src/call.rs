@@ -257,11 +257,13 @@ impl Call {
         self.slots.get(slot).and_then(|slot| slot.participant)
     }
 
-    /// Ends the call.
-    pub fn leave(&mut self) {
+    /// Ends the call, and tells the peer on both ways that lead there.
+    pub fn leave(&mut self, now: Timestamp) {
         if !self.over {
             self.say(undertone_signaling::message::Leave {});
             self.outputs.push_back(Output::CloseSignal { channel: 0 });
+            self.session.close(now);
+            self.drain_session(now);
             self.over = true;
             self.events.push_back(Event::Ended);
         }
@@ -336,8 +338,10 @@ impl Call {
             left = left.saturating_sub(plan.cost(overhead));
         }
         if let Some(camera) = &mut self.camera {
-            // Headers are a few percent of a video packet, and an encoder overshoots now and then.
-            camera.adapt(left.permille(900));
+            // Headers are a few percent of a video packet, and an encoder overshoots now and then; what is
+            // lost is sent again, twice.
+            let repairs = 2 * u64::from(self.path.state().loss_permille.min(200));
+            camera.adapt(now, left.permille(900 - repairs));
         }
     }
 
@@ -356,6 +360,12 @@ impl Call {
                     self.events.push_back(Event::Connected { setup });
                 }
                 session::Output::PathChanged(_) => {}
+                session::Output::Failed(TransportError::PeerClosed) => {
+                    if !self.over {
+                        self.over = true;
+                        self.events.push_back(Event::Ended);
+                    }
+                }
                 session::Output::Failed(error) => self.fail(match error {
                     TransportError::PeerMisbehaved(_) => Failure::Peer(error.to_string()),
                     _ => Failure::Unreachable(error.to_string()),
@@ -475,6 +485,10 @@ impl Machine for Call {
     fn deadline(&self) -> Option<Timestamp> {
         if self.over {
             return None;
+        }
+        if self.started.is_none() {
+            // The first tick says the first word.
+            return Some(Timestamp::ZERO);
         }
         let slots = self.slots.iter().filter_map(|slot| match &slot.receiver {
             Receiver::Idle => None,

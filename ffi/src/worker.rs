@@ -16,7 +16,7 @@ use undertone_engine::{Call, Config, Event, FRAME_SAMPLES, Role};
 use undertone_io::run::{Beat, Hook, run};
 use undertone_io::udp::{Socket, address_towards};
 use undertone_io::{Signal, mailbox, ws};
-use undertone_media::{Input, Kind, Machine};
+use undertone_media::{Input, Kind, Machine, Timestamp};
 
 /// One step of microphone and speaker.
 const STEP: Duration = Duration::from_millis(10);
@@ -190,7 +190,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Mute and leave. Before the server has let us in there is nobody to tell.
-    fn obey(&mut self, call: &mut Call) {
+    fn obey(&mut self, now: Timestamp, call: &mut Call) {
         let wanted = self.shared.muted.load(Acquire);
         if self.joined && wanted != self.muted {
             for kind in [Kind::Audio, Kind::Video] {
@@ -201,7 +201,7 @@ impl<'a> Desk<'a> {
             self.muted = wanted;
         }
         if self.shared.leaving.load(Acquire) {
-            call.leave();
+            call.leave(now);
         }
     }
 
@@ -220,7 +220,7 @@ impl Hook<Call> for Desk<'_> {
         self.speak(beat, call);
         self.listen(beat, call);
         self.look(beat, call);
-        self.obey(call);
+        self.obey(beat.now, call);
         self.unaccounted += 1;
         if self.unaccounted >= ACCOUNT_EVERY {
             self.unaccounted = 0;
