@@ -114,19 +114,21 @@ pub fn plan(path: &Path) -> Plan {
 pub struct Planner {
     current: Plan,
     better_since: Option<Timestamp>,
-    /// When copies were last called for.
-    lossy_at: Option<Timestamp>,
+    /// Until when copies are sent although nothing calls for them.
+    lossy_until: Timestamp,
 }
 
 /// How long a path must look better before speech is packed for it.
 const BETTER_FOR: Duration = Duration::from_secs(2);
-/// How long copies are sent after they were last called for: where packets are lost, chance makes pauses.
+/// How long copies are sent after reports last called for them: where packets are lost, chance makes pauses.
 const COPIES_FOR: Duration = Duration::from_secs(5);
+/// How long after requests did: what is asked for may only be late. Long enough for a report to tell.
+const SUSPECTED_FOR: Duration = Duration::from_secs(1);
 
 impl Planner {
     /// Begins with the plan for `path`.
     pub fn new(path: &Path) -> Planner {
-        Planner { current: plan(path), better_since: None, lossy_at: None }
+        Planner { current: plan(path), better_since: None, lossy_until: Timestamp::ZERO }
     }
 
     /// The plan in force.
@@ -134,13 +136,15 @@ impl Planner {
         self.current
     }
 
-    /// Reconsiders; returns the plan now in force.
-    pub fn update(&mut self, now: Timestamp, path: &Path) -> Plan {
+    /// Reconsiders; returns the plan now in force. `requested_percent` is the share of packets that the
+    /// listener asked for again lately: more than were lost, but known sooner.
+    pub fn update(&mut self, now: Timestamp, path: &Path, requested_percent: u8) -> Plan {
         if path.loss_percent >= COPIES_ABOVE {
-            self.lossy_at = Some(now);
+            self.lossy_until = now + COPIES_FOR;
+        } else if requested_percent >= COPIES_ABOVE {
+            self.lossy_until = self.lossy_until.max(now + SUSPECTED_FOR);
         }
-        let lossy = self.lossy_at.is_some_and(|at| now.since(at) < COPIES_FOR);
-        let least = if lossy { COPIES_ABOVE } else { 0 };
+        let least = if now < self.lossy_until { COPIES_ABOVE } else { 0 };
         let wanted = plan(&Path { loss_percent: path.loss_percent.max(least), ..*path });
         if wanted.packet >= self.current.packet {
             // A longer packet, or the same with another rate: both are safe to take at once.
@@ -166,30 +170,30 @@ impl Planner {
 /// Why beside the reports: a request is here within a round trip of the loss, and what begins badly is to be
 /// answered before it is heard.
 #[derive(Clone, Debug, Default)]
-pub struct LossMeter {
-    /// Packets looked back on, up to [`LOSS_MEMORY`].
+pub struct RequestMeter {
+    /// Packets looked back on, up to [`REQUEST_MEMORY`].
     sent: u32,
-    /// Share lost of them, in millionths.
+    /// Share of them asked for, in millionths.
     share: u32,
 }
 
-/// Packets over which losses fade. Two in a second are a lossy path, one is not; but one in the first second
+/// Packets over which requests fade. Two in a second are a lossy path, one is not; but one in the first second
 /// of a call is, since nothing speaks against it yet.
-const LOSS_MEMORY: u32 = 64;
+const REQUEST_MEMORY: u32 = 64;
 
-impl LossMeter {
+impl RequestMeter {
     /// A packet leaves.
     pub fn on_sent(&mut self) {
-        self.sent = (self.sent + 1).min(LOSS_MEMORY);
+        self.sent = (self.sent + 1).min(REQUEST_MEMORY);
         self.share -= self.share / self.sent;
     }
 
-    /// One of those that left is missing.
-    pub fn on_lost(&mut self) {
+    /// One of those that left is asked for again.
+    pub fn on_requested(&mut self) {
         self.share = (self.share + 1_000_000 / self.sent.max(1)).min(1_000_000);
     }
 
-    /// Share lost lately, in percent.
+    /// Share asked for lately, in percent.
     pub fn percent(&self) -> u8 {
         (self.share / 10_000) as u8
     }
@@ -231,17 +235,19 @@ mod tests {
             assert!(plan(&lossy(kbps)).cost(DataSize::from_bytes(56)) <= Bitrate::from_kbps(kbps));
         }
         let mut planner = Planner::new(&path(100));
-        assert!(planner.update(Timestamp::from_millis(20), &lossy(100)).copies);
-        assert!(planner.update(Timestamp::from_millis(5_000), &path(100)).copies);
-        assert!(!planner.update(Timestamp::from_millis(5_020), &path(100)).copies);
+        assert!(planner.update(Timestamp::from_millis(20), &lossy(100), 0).copies);
+        assert!(planner.update(Timestamp::from_millis(5_000), &path(100), 0).copies);
+        assert!(!planner.update(Timestamp::from_millis(5_020), &path(100), 0).copies);
+        assert!(planner.update(Timestamp::from_millis(6_000), &path(100), COPIES_ABOVE).copies);
+        assert!(!planner.update(Timestamp::from_millis(7_000), &path(100), 0).copies, "no report confirms it");
     }
 
     #[test]
-    fn one_loss_counts_in_the_first_moments_and_two_in_a_second_always_do() {
-        let mut meter = LossMeter::default();
-        let send = |packets: u32, meter: &mut LossMeter| {
+    fn one_request_counts_in_the_first_moments_and_two_in_a_second_always_do() {
+        let mut meter = RequestMeter::default();
+        let send = |packets: u32, meter: &mut RequestMeter| {
             (0..packets).for_each(|_| meter.on_sent());
-            meter.on_lost();
+            meter.on_requested();
             meter.percent()
         };
         assert!(send(20, &mut meter) >= COPIES_ABOVE);
@@ -254,8 +260,8 @@ mod tests {
     #[test]
     fn worse_is_answered_at_once_and_better_only_when_it_lasts() {
         let mut planner = Planner::new(&path(100));
-        assert_eq!(planner.update(Timestamp::from_millis(20), &path(20)).packet, Duration::from_millis(60));
-        assert_eq!(planner.update(Timestamp::from_millis(40), &path(100)).packet, Duration::from_millis(60));
-        assert_eq!(planner.update(Timestamp::from_millis(2_050), &path(100)).packet, Duration::from_millis(20));
+        assert_eq!(planner.update(Timestamp::from_millis(20), &path(20), 0).packet, Duration::from_millis(60));
+        assert_eq!(planner.update(Timestamp::from_millis(40), &path(100), 0).packet, Duration::from_millis(60));
+        assert_eq!(planner.update(Timestamp::from_millis(2_050), &path(100), 0).packet, Duration::from_millis(20));
     }
 }

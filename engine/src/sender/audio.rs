@@ -1,6 +1,6 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::adapt::{LossMeter, Path, Plan, Planner};
+use crate::adapt::{RequestMeter, Path, Plan, Planner};
 use crate::OPUS_TICKS_PER_SAMPLE;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
@@ -27,7 +27,7 @@ pub struct AudioSender {
     red: Option<u8>,
     /// Timestamp and payload of the last packet.
     before: Option<(u32, Vec<u8>)>,
-    losses: LossMeter,
+    requests: RequestMeter,
     /// The newest packet that was asked for again.
     requested: Option<u16>,
 }
@@ -56,7 +56,7 @@ impl AudioSender {
             coded: Vec::with_capacity(512),
             red,
             before: None,
-            losses: LossMeter::default(),
+            requests: RequestMeter::default(),
             requested: None,
         })
     }
@@ -93,7 +93,7 @@ impl AudioSender {
 
     /// Puts a copy of the packet before in a packet about to leave, if the plan says so.
     pub fn dress(&mut self, header: Header, payload: Vec<u8>) -> (Header, Vec<u8>) {
-        self.losses.on_sent();
+        self.requests.on_sent();
         let before = self.before.replace((header.timestamp, payload.clone()));
         let joined = match (self.red, &before) {
             (Some(red), Some((at, copy))) if self.plan().copies => red::join(&header, &payload, (*at, copy), red),
@@ -108,7 +108,7 @@ impl AudioSender {
             // A packet may be asked for several times, but was lost once.
             if self.requested.is_none_or(|newest| (seq.wrapping_sub(newest) as i16) > 0) {
                 self.requested = Some(seq);
-                self.losses.on_lost();
+                self.requests.on_requested();
             }
         }
     }
@@ -122,8 +122,7 @@ impl AudioSender {
     /// Plans anew for the path as known now.
     pub fn adapt(&mut self, now: Timestamp, path: &Path) {
         let before = self.planner.current();
-        let loss_percent = path.loss_percent.max(self.losses.percent());
-        let plan = self.planner.update(now, &Path { loss_percent, ..*path });
+        let plan = self.planner.update(now, path, self.requests.percent());
         if plan.bitrate != before.bitrate {
             self.encoder.set_bitrate(plan.bitrate);
         }
