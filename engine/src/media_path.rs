@@ -130,6 +130,12 @@ impl MediaPath {
         self.pacer.set_rate(now, self.cc.estimate().permille(1_250));
     }
 
+    /// The round trip as feedback shows it, smoothed; `None` if it does not, since only RFC 8888 tells how
+    /// long a report waited.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.sent.rtt().filter(|_| self.format == Some(Format::Ccfb))
+    }
+
     pub(crate) fn estimate(&self) -> Bitrate {
         self.cc.estimate()
     }

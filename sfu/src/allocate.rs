@@ -1,8 +1,8 @@
 //! What of a subscriber's streams its link can carry.
 //!
 //! Why: a link that cannot carry everything queues or drops everything, and then nobody is understood.
-//! Audio is always sent; video streams are sent in slot order while they fit the estimate, and paused
-//! otherwise.
+//! Audio is always sent; video streams are sent in slot order while they fit the estimate. A publisher is
+//! told to be slower first (`ceiling`); what then does not fit is paused.
 //!
 //! An estimate that has not yet grown is no proof of a narrow link, since it grows only under load. So a
 //! video stream begins on trust, and is paused only when the link shows congestion. It is tried again when
@@ -29,6 +29,12 @@ const TRIAL_LOSS: u32 = 80;
 /// motion in it does not flap.
 const TOLERANCE_PERMILLE: u64 = 1100;
 
+/// A picture that is not far over the estimate plays on for so long: its publisher has been told to be
+/// slower (`ceiling`).
+const PATIENCE: Duration = Duration::from_millis(2500);
+/// Share of the estimate that is far over it.
+const FAR_PERMILLE: u64 = 1600;
+
 /// What is known of a subscriber's link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
@@ -36,6 +42,8 @@ pub(crate) struct Capacity {
     pub(crate) estimate: Bitrate,
     /// It has queued or dropped lately.
     pub(crate) congested: bool,
+    /// It may be dropping what is above the estimate; only keeping to that will tell.
+    pub(crate) losing: bool,
     /// Share of packets lost lately.
     pub(crate) loss_permille: u32,
 }
@@ -62,11 +70,13 @@ pub(crate) struct Allocator {
     backoff: Duration,
     retry_at: Timestamp,
     trial: Option<Trial>,
+    /// Since when what plays has been over the estimate of a congested link.
+    over: Option<Timestamp>,
 }
 
 impl Default for Allocator {
     fn default() -> Allocator {
-        Allocator { backoff: BACKOFF, retry_at: Timestamp::ZERO, trial: None }
+        Allocator { backoff: BACKOFF, retry_at: Timestamp::ZERO, trial: None, over: None }
     }
 }
 
@@ -92,6 +102,16 @@ impl Allocator {
         // The stream on trial is the last that plays: what plays before it was there when all was well.
         let failed = self.trial.is_some_and(|trial| link.loss_permille > trial.loss_permille + TRIAL_LOSS);
         let last_playing = demands.iter().rposition(|demand| demand.playing);
+        let playing = demands.iter().filter(|demand| demand.playing).map(|demand| demand.rate);
+        let wanted = audio + playing.sum();
+        if !link.congested || wanted <= link.estimate.permille(TOLERANCE_PERMILLE) {
+            self.over = None;
+        } else {
+            self.over.get_or_insert(now);
+        }
+        let patient = !link.losing
+            && self.over.is_some_and(|since| now.since(since) < PATIENCE)
+            && wanted <= link.estimate.permille(FAR_PERMILLE);
         let mut used = audio;
         let mut full = false;
         let mut play = Vec::with_capacity(demands.len());
@@ -102,7 +122,7 @@ impl Allocator {
                 // What is less important never plays instead of what is more.
                 false
             } else if demand.playing {
-                (bearable || !link.congested) && !(failed && last_playing == Some(at))
+                (bearable || !link.congested || patient) && !(failed && last_playing == Some(at))
             } else {
                 // One trial at a time: the next waits for its outcome.
                 self.trial.is_none() && !link.congested && (fits || now >= self.retry_at)
@@ -135,7 +155,7 @@ mod tests {
     }
 
     fn link(estimate: u64, congested: bool) -> Capacity {
-        Capacity { estimate: kbps(estimate), congested, loss_permille: 0 }
+        Capacity { estimate: kbps(estimate), congested, losing: false, loss_permille: 0 }
     }
 
     fn playing(rates: &[u64]) -> Vec<Demand> {
@@ -182,7 +202,7 @@ mod tests {
             let demand = [Demand { rate: kbps(500), playing: is_playing }];
             // The link drops a quarter of the packets as soon as the picture is there.
             let loss_permille = if is_playing { 250 } else { 10 };
-            let link = Capacity { estimate: kbps(100), congested: step == 0, loss_permille };
+            let link = Capacity { loss_permille, ..link(100, step == 0) };
             let play = subscriber.allocate(now, link, kbps(30), &demand)[0];
             if play && !is_playing {
                 tries.push(step * 250);

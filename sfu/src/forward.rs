@@ -17,6 +17,9 @@ use std::sync::Arc;
 use undertone_media::{Bitrate, Kind, SeqNo, Ssrc, Timestamp};
 use undertone_transport::rtcp::{self, Rtcp};
 
+/// The slowest picture that a publisher is asked for.
+const LEAST_PICTURE: Bitrate = Bitrate::from_kbps(200);
+
 impl Room {
     /// A decrypted RTP packet came from participant `at`.
     pub(crate) fn on_rtp(&mut self, now: Timestamp, at: usize, packet: &[u8], out: &mut Outbox) {
@@ -125,7 +128,7 @@ impl Room {
                     }
                     let sources = link.tracks.iter_mut().filter_map(|track| track.source.as_mut());
                     for source in sources.filter(|source| source.ssrc == *ssrc) {
-                        source.on_sender_report(now, &mut link.clock, &packet);
+                        source.on_sender_report(now, &packet);
                     }
                 }
                 Rtcp::ReceiverReport { blocks, .. } => {
@@ -194,6 +197,7 @@ impl Room {
                 self.arrange(now, out);
             }
             self.allocate(now, at, out);
+            self.advise(now, at);
         }
         self.date_slots(now, at);
         self.report(now, at);
@@ -220,6 +224,12 @@ impl Room {
             return;
         }
         let Some(link) = self.participants.get_mut(at).and_then(|p| p.link.as_mut()) else { return };
+        let share = link.share(now, audio, demands.len() as u64);
+        for &slot in &slots {
+            if let Some(slot) = link.slots.get_mut(slot) {
+                slot.limit = share;
+            }
+        }
         let play = link.allocator.allocate(now, capacity, audio, &demands);
         let mut wanted = Vec::new();
         let mut changed = false;
@@ -233,6 +243,31 @@ impl Room {
         self.ask_keys(now, &wanted, out);
         if changed {
             self.tell_slots(out);
+        }
+    }
+
+    /// Tells participant `at` how fast its pictures may be: as the weakest link that gets them allows, but
+    /// never so slow that they are of no use to all others. A link that cannot carry even that goes without.
+    fn advise(&mut self, now: Timestamp, at: usize) {
+        let tracks =
+            self.participants.get(at).and_then(|p| p.link.as_ref()).map_or(0, |link| link.tracks.len());
+        for track in 0..tracks {
+            let Some(source) = self.source_at(at, track).filter(|source| source.kind == Kind::Video) else {
+                continue;
+            };
+            let routes = std::mem::take(&mut source.routes);
+            let limits = routes.iter().filter_map(|&(to, slot)| {
+                let slot = self.participants.get(to)?.link.as_ref()?.slots.get(slot)?;
+                let limit = slot.limit?;
+                (slot.playing() || limit >= LEAST_PICTURE).then_some(limit.max(LEAST_PICTURE))
+            });
+            let limit = limits.min();
+            if let Some(source) = self.source_at(at, track) {
+                source.routes = routes;
+            }
+            if let Some(link) = self.participants.get_mut(at).and_then(|p| p.link.as_mut()) {
+                link.advise(now, track, limit);
+            }
         }
     }
 
@@ -255,9 +290,8 @@ impl Room {
     fn sender_report(&self, now: Timestamp, at: usize, slot: usize) -> Option<Rtcp> {
         let slot = self.participants.get(at)?.link.as_ref()?.slots.get(slot)?;
         let (owner, id) = slot.source()?;
-        let (owner, source) = self.find_source(Some(owner), id)?;
-        let clock = &self.participants.get(owner)?.link.as_ref()?.clock;
-        slot.sender_report(now, source, clock, Vec::new())
+        let (_, source) = self.find_source(Some(owner), id)?;
+        slot.sender_report(now, source)
     }
 
     /// Sender and receiver reports to participant `at`, if they are due.

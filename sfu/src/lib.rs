@@ -15,6 +15,7 @@
 //! receive slots afterwards changes by `Slots` messages, never by renegotiation.
 
 mod allocate;
+mod ceiling;
 mod config;
 mod forward;
 mod join;

@@ -8,7 +8,7 @@ use crate::negotiate::{Agreement, TrackConfig};
 use crate::outbox::Outbox;
 use crate::outgoing::{Outgoing, Verdict};
 use crate::rewrite::Place;
-use crate::source::{PeerClock, Relayed, Source, SourceConfig};
+use crate::source::{Relayed, Source, SourceConfig};
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use std::net::SocketAddr;
@@ -33,8 +33,15 @@ const REPORT_AUDIO: Duration = Duration::from_millis(2500);
 const PACING_PERMILLE: u64 = 2500;
 /// How long congestion is remembered when video is allocated.
 const CONGESTION_MEMORY: Duration = Duration::from_secs(2);
+/// And when publishers are told what it leaves for their pictures.
+const LIMIT_MEMORY: Duration = Duration::from_secs(10);
+/// Share of the estimate for pictures and their repair: an encoder overshoots now and then.
+const PICTURES_PERMILLE: u64 = 900;
 /// SSRCs that one participant may send before further new ones are ignored.
 const STREAMS: usize = 64;
+/// Who asks twice in a row, as our own ends do, gets two: a resend is as likely to be lost as the packet was,
+/// and another round trip of a frozen picture costs more.
+const RESEND_APART: Duration = Duration::from_millis(8);
 /// What may be resent in a turn whatever the estimate: two pictures at VGA.
 const RESEND_FLOOR: u64 = 32_000;
 
@@ -76,7 +83,6 @@ pub(crate) struct Link {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) tracks: Vec<Track>,
     pub(crate) slots: Vec<Outgoing>,
-    pub(crate) clock: PeerClock,
     pub(crate) allocator: Allocator,
     extensions: ExtensionMap,
     /// Which track an SSRC belongs to, as announced or as learnt.
@@ -99,7 +105,6 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(
         now: Timestamp,
-        epoch: Duration,
         session: Session,
         ufrag: String,
         agreement: Agreement,
@@ -124,7 +129,6 @@ impl Link {
             addresses: Vec::new(),
             tracks,
             slots,
-            clock: PeerClock::new(epoch),
             allocator: Allocator::default(),
             extensions: agreement.extensions,
             streams,
@@ -180,7 +184,7 @@ impl Link {
         }
         let source = track.source.as_mut()?;
         let recovered = source.recovered();
-        let packet = source.receive(now, &self.clock, &header, packet.get(payload)?, wire_bytes)?;
+        let packet = source.receive(now, &header, packet.get(payload)?, wire_bytes)?;
         out.stats.recovered += source.recovered() - recovered;
         out.stats.packets_in += 1;
         let news = first | std::mem::take(&mut source.stale);
@@ -241,12 +245,11 @@ impl Link {
     /// Sends a packet again that went out through a slot. False if it may not, or just did.
     pub(crate) fn resend(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>) -> bool {
         let Some(outgoing) = self.slots.get_mut(slot) else { return false };
-        let apart = self.rtt.unwrap_or(Duration::from_millis(40)) / 2;
         let size = packet.payload.len() as u64;
         if self.resend_allowance < size {
             return false;
         }
-        let Some(place) = outgoing.resend(now, packet, apart) else { return false };
+        let Some(place) = outgoing.resend(now, packet, RESEND_APART) else { return false };
         self.resend_allowance -= size;
         if outgoing.config.kind == Kind::Audio {
             self.put(now, slot, packet, place, true);
@@ -346,6 +349,9 @@ impl Link {
         if outcomes.is_empty() {
             return false;
         }
+        if self.feedback == Some(Format::Ccfb) {
+            self.rtt = self.sent.rtt().or(self.rtt);
+        }
         let before = self.cc.estimate();
         self.cc.on_feedback(now, &outcomes, self.rtt);
         self.judge(now);
@@ -355,9 +361,9 @@ impl Link {
     /// A report on one of our streams came from the subscriber.
     pub(crate) fn on_report(&mut self, now: Timestamp, block: &ReportBlock) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.config.ssrc == block.ssrc) else { return };
-        slot.confirmed();
-        if let Some(rtt) = block.round_trip(self.clock.ntp(now)) {
-            self.clock.on_round_trip(rtt);
+        let rtt = slot.answered(now, block);
+        // RFC 8888 tells it with every report, and better.
+        if let Some(rtt) = rtt.filter(|_| self.feedback != Some(Format::Ccfb)) {
             self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
         }
     }
@@ -377,8 +383,28 @@ impl Link {
     pub(crate) fn capacity(&self, now: Timestamp) -> Option<Capacity> {
         self.feedback?;
         let congested = self.congested.is_some_and(|at| now.since(at) < CONGESTION_MEMORY);
-        let loss_permille = self.cc.state().loss_permille;
-        Some(Capacity { estimate: self.cc.estimate(), congested, loss_permille })
+        let bwe::State { on_trial, loss_permille, .. } = self.cc.state();
+        Some(Capacity { estimate: self.cc.estimate(), congested, losing: on_trial, loss_permille })
+    }
+
+    /// What each of so many pictures may take of the link beside `audio`; `None` if it has shown no limit
+    /// lately. An estimate that has not yet grown is none.
+    pub(crate) fn share(&self, now: Timestamp, audio: Bitrate, pictures: u64) -> Option<Bitrate> {
+        self.feedback?;
+        self.congested.filter(|at| now.since(*at) < LIMIT_MEMORY)?;
+        // What is lost is sent again, twice.
+        let repairs = 2 * u64::from(self.cc.state().loss_permille.min(200));
+        let left = self.cc.estimate().permille(PICTURES_PERMILLE - repairs).saturating_sub(audio);
+        Some(left / pictures.max(1))
+    }
+
+    /// Tells the publisher how fast the pictures of a track may be.
+    pub(crate) fn advise(&mut self, now: Timestamp, track: usize, limit: Option<Bitrate>) {
+        let Some(source) = self.tracks.get_mut(track).and_then(|track| track.source.as_mut()) else { return };
+        if let Some(bitrate) = source.ceiling.poll(now, limit) {
+            let remb = Rtcp::Remb { sender: self.ssrc, bitrate, ssrcs: vec![source.ssrc] };
+            self.session.send_rtcp(now, rtcp::write(&[remb]));
+        }
     }
 
     /// Does what is due, but for the turn.
@@ -452,6 +478,13 @@ impl Link {
                 .iter()
                 .any(|track| track.config.source.kind == Kind::Video && track.source.is_some());
         self.next_report = now + if video { REPORT_VIDEO } else { REPORT_AUDIO };
+        for report in reports {
+            if let Rtcp::SenderReport { ssrc, ntp, .. } = report
+                && let Some(slot) = self.slots.iter_mut().find(|slot| slot.config.ssrc == *ssrc)
+            {
+                slot.reported(now, *ntp);
+            }
+        }
         // Some 28 bytes each: a room full of pictures takes more than one datagram.
         for reports in reports.chunks(32) {
             self.session.send_rtcp(now, rtcp::write(reports));

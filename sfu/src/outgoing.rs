@@ -6,15 +6,17 @@
 //! Wire: RTP, RTX (RFC 4588). Not here: who is in the slot (`slots`), when packets leave (`link`).
 
 use crate::rewrite::{Place, Rewriter, SourceId};
-use crate::source::{Codec, PeerClock, Relayed, Source};
+use crate::source::{Codec, Relayed, Source};
 use std::collections::VecDeque;
 use std::time::Duration;
-use undertone_media::{Kind, Ssrc, Timestamp};
+use undertone_media::{Bitrate, Kind, Ssrc, Timestamp};
 use undertone_transport::rtcp::{ReportBlock, Rtcp};
 use undertone_transport::rtp::{Descriptor, Extension, ExtensionMap, Extensions, Header, Mid};
 
 /// How many resends are remembered, so that one packet asked for twice in a round trip goes once.
 const RESENT: usize = 64;
+/// How many sender reports are remembered until they are answered.
+const REPORTED: usize = 8;
 /// How many sealed packets are kept where RTX is missing: a second of speech.
 const KEPT: usize = 50;
 
@@ -82,6 +84,10 @@ pub(crate) struct Outgoing {
     kept: VecDeque<(u16, Timestamp, Vec<u8>)>,
     /// A sender report told the present source's clock.
     pub(crate) dated: bool,
+    /// What the subscriber's link leaves for this picture; `None`: it has shown no limit.
+    pub(crate) limit: Option<Bitrate>,
+    /// What reports will be known by when they are answered, and when they left.
+    reported: VecDeque<(u32, Timestamp)>,
 }
 
 impl Outgoing {
@@ -102,6 +108,8 @@ impl Outgoing {
             resent: VecDeque::new(),
             kept: VecDeque::new(),
             dated: false,
+            limit: None,
+            reported: VecDeque::new(),
         }
     }
 
@@ -255,28 +263,36 @@ impl Outgoing {
         })
     }
 
-    /// The subscriber reports on the stream, so it knows whose it is.
-    pub(crate) fn confirmed(&mut self) {
-        self.mid = None;
-    }
-
-    /// How the stream's dates map to our clock; `None` while nothing flows or the publisher has not told.
-    pub(crate) fn sender_report(
-        &self,
-        now: Timestamp,
-        source: &Source,
-        clock: &PeerClock,
-        blocks: Vec<ReportBlock>,
-    ) -> Option<Rtcp> {
-        let date = self.rewriter.date(source.id, source.media_now(now, clock)?)?;
+    /// How the stream's dates map to the publisher's clock; `None` while nothing flows or the publisher has
+    /// not told.
+    pub(crate) fn sender_report(&self, now: Timestamp, source: &Source) -> Option<Rtcp> {
+        let (ntp, time) = source.point(now)?;
+        let date = self.rewriter.date(source.id, time)?;
         Some(Rtcp::SenderReport {
             ssrc: self.config.ssrc,
-            ntp: clock.ntp(now),
+            ntp,
             rtp_time: date.wire(),
             packets: self.packets,
             octets: self.octets,
-            blocks,
+            blocks: Vec::new(),
         })
+    }
+
+    /// A sender report left.
+    pub(crate) fn reported(&mut self, now: Timestamp, ntp: u64) {
+        if self.reported.len() == REPORTED {
+            self.reported.pop_front();
+        }
+        self.reported.push_back(((ntp >> 16) as u32, now));
+    }
+
+    /// The subscriber reports on the stream, so it knows whose it is. The round trip, if it answers one of
+    /// our reports: by when that left, since the time in it is the publisher's.
+    pub(crate) fn answered(&mut self, now: Timestamp, block: &ReportBlock) -> Option<Duration> {
+        self.mid = None;
+        let (_, left) = self.reported.iter().find(|(known, _)| *known == block.last_sr)?;
+        let held = Duration::from_micros(u64::from(block.delay_since_last_sr) * 1_000_000 / 65_536);
+        now.since(*left).checked_sub(held)
     }
 }
 

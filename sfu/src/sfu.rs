@@ -383,8 +383,7 @@ impl Sfu {
             agree(&self.config, offer, local, draw, participant.publish, participant.subscribe)?;
         let answer = std::mem::take(&mut agreement.answer);
         session.start(now, agreement.remote.clone());
-        let link =
-            Link::new(now, self.config.unix_epoch_at_start, session, ufrag.clone(), agreement, &mut self.rng);
+        let link = Link::new(now, session, ufrag.clone(), agreement, &mut self.rng);
         if let Some(old) = participant.link.replace(link) {
             self.forget_link(seat, &old);
         }

@@ -6,9 +6,9 @@
 //!
 //! Wire: RTP and RTX as `transport::stream` reads them. Not here: who gets the packets (`room`, `forward`).
 
+use crate::ceiling::Ceiling;
 use crate::keyframe::Requests;
 use crate::rewrite::{SourceId, ticks};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Kind, MediaTime, SeqNo, Ssrc, Timestamp};
@@ -56,7 +56,7 @@ pub(crate) struct Relayed {
     pub(crate) marker: bool,
     /// It was lost on the publisher's link, and came again.
     pub(crate) repaired: bool,
-    /// Only what is passed on: level, capture time (on the SFU's clock), dependency descriptor.
+    /// Only what is passed on: level, capture time, dependency descriptor.
     pub(crate) ext: Extensions,
     /// A receiver can start here.
     pub(crate) key: bool,
@@ -113,58 +113,12 @@ impl RateMeter {
     }
 }
 
-/// A point that is known on the publisher's NTP clock and on the stream's media clock.
+/// A point that is known on the publisher's NTP clock and on the stream's media clock, and when it was told.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     ntp: u64,
     time: MediaTime,
-}
-
-/// The publisher's clock against ours: shared by its streams, so that lips stay in sync.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PeerClock {
-    /// Wall-clock time at our time zero: subscribers with true clocks can tell mouth-to-ear delay.
-    epoch: Duration,
-    /// The least round trip seen.
-    rtt: Option<Duration>,
-    /// Our time minus its time at the arrival of the newest sender reports, NTP 32.32.
-    offsets: VecDeque<i64>,
-}
-
-impl PeerClock {
-    const WINDOW: usize = 16;
-
-    /// Nothing known of the peer yet; our own clock showed `epoch` at [`Timestamp::ZERO`].
-    pub(crate) fn new(epoch: Duration) -> PeerClock {
-        PeerClock { epoch, ..PeerClock::default() }
-    }
-
-    /// Our own time, NTP 32.32.
-    pub(crate) fn ntp(&self, now: Timestamp) -> u64 {
-        rtcp::ntp(now + self.epoch)
-    }
-
-    pub(crate) fn on_round_trip(&mut self, rtt: Duration) {
-        self.rtt = Some(self.rtt.map_or(rtt, |least| least.min(rtt)));
-    }
-
-    fn observe(&mut self, now: Timestamp, ntp: u64) {
-        if self.offsets.len() == PeerClock::WINDOW {
-            self.offsets.pop_front();
-        }
-        self.offsets.push_back(self.ntp(now).wrapping_sub(ntp) as i64);
-    }
-
-    /// The offset with the least network delay in it, less that delay: half a round trip, as NTP takes it.
-    fn offset(&self) -> Option<i64> {
-        let delay = (self.rtt.unwrap_or_default().as_micros() << 31) / 1_000_000;
-        Some(self.offsets.iter().copied().min()? - delay as i64)
-    }
-
-    /// A time of the peer's on our clock.
-    fn ours(&self, theirs: u64) -> Option<u64> {
-        Some(theirs.wrapping_add_signed(self.offset()?))
-    }
+    told: Timestamp,
 }
 
 /// What a source is made from.
@@ -189,6 +143,7 @@ pub(crate) struct Source {
     /// A camera that has sent nothing for a while; it has no slot.
     pub(crate) stale: bool,
     pub(crate) requests: Requests,
+    pub(crate) ceiling: Ceiling,
     /// Who gets it: place in the room, place among the slots.
     pub(crate) routes: Vec<(usize, usize)>,
     codec: Codec,
@@ -218,7 +173,7 @@ impl Source {
                     tail: true,
                     ..NackConfig::default()
                 },
-                Kind::Video => NackConfig::default(),
+                Kind::Video => NackConfig::video(),
             }),
         });
         Source {
@@ -227,6 +182,7 @@ impl Source {
             ssrc: config.ssrc,
             stale: false,
             requests: Requests::default(),
+            ceiling: Ceiling::default(),
             routes: Vec::new(),
             codec: config.codec,
             clock_rate: config.clock_rate,
@@ -245,7 +201,6 @@ impl Source {
     pub(crate) fn receive(
         &mut self,
         now: Timestamp,
-        clock: &PeerClock,
         header: &Header,
         payload: &[u8],
         wire_bytes: usize,
@@ -276,7 +231,7 @@ impl Source {
             repaired: packet.repaired,
             ext: Extensions {
                 audio_level: header.ext.audio_level,
-                capture_time: header.ext.capture_time.and_then(|theirs| clock.ours(theirs)),
+                capture_time: header.ext.capture_time,
                 dd: header.ext.dd,
                 ..Extensions::default()
             },
@@ -325,26 +280,27 @@ impl Source {
     }
 
     /// The publisher's sender report about this stream.
-    pub(crate) fn on_sender_report(&mut self, now: Timestamp, clock: &mut PeerClock, report: &Rtcp) {
+    pub(crate) fn on_sender_report(&mut self, now: Timestamp, report: &Rtcp) {
         let Rtcp::SenderReport { ntp, rtp_time, .. } = report else { return };
         self.stream.on_sender_report(now, report);
         if self.newest.is_none() {
             return;
         }
-        clock.observe(now, *ntp);
         let ahead = i64::from(rtp_time.wrapping_sub(self.newest_time.wire()) as i32);
         if let Some(time) = self.newest_time.0.checked_add_signed(ahead) {
-            self.mark = Some(Mark { ntp: *ntp, time: MediaTime(time) });
+            self.mark = Some(Mark { ntp: *ntp, time: MediaTime(time), told: now });
         }
     }
 
-    /// What the stream's media clock shows now, if a sender report told.
-    pub(crate) fn media_now(&self, now: Timestamp, clock: &PeerClock) -> Option<MediaTime> {
+    /// A point on the publisher's NTP clock and the same on the stream's media clock, for the subscribers'
+    /// sender reports; `None` before the publisher told one. The publisher's own time is passed on, since it
+    /// is exact: how long its report was under way nobody knows, and it cancels out here. Each point is a
+    /// new one, so that reports can be told apart when they are answered.
+    pub(crate) fn point(&self, now: Timestamp) -> Option<(u64, MediaTime)> {
         let mark = self.mark?;
-        let passed = clock.ntp(now).wrapping_sub(clock.ours(mark.ntp)?) as i64;
-        let micros = (i128::from(passed) * 1_000_000) >> 32;
-        let moved = ticks(micros.unsigned_abs() as u64, self.clock_rate) as i64;
-        Some(MediaTime(mark.time.0.checked_add_signed(if micros < 0 { -moved } else { moved })?))
+        let passed = now.since(mark.told);
+        let ntp = mark.ntp.wrapping_add(((passed.as_micros() << 32) / 1_000_000) as u64);
+        Some((ntp, mark.time + ticks(passed.as_micros() as u64, self.clock_rate)))
     }
 
     /// A quarter of a second passed. True if the source has just fallen silent for good. A microphone
@@ -369,33 +325,6 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_peers_clock_is_read_at_its_least_delay() {
-        let mut clock = PeerClock::default();
-        let theirs = |ms: u64| rtcp::ntp(Timestamp::from_millis(1_000_000 + ms));
-        clock.observe(Timestamp::from_millis(1080), theirs(1000));
-        clock.observe(Timestamp::from_millis(2020), theirs(2000));
-        clock.observe(Timestamp::from_millis(3050), theirs(3000));
-        let ours = clock.ours(theirs(5000)).unwrap();
-        let expected = rtcp::ntp(Timestamp::from_millis(5020));
-        assert!(ours.abs_diff(expected) < 1 << 16, "{ours} {expected}");
-
-        // Of the 20 ms at least, the way took 15; the clocks are 5 ms apart.
-        clock.on_round_trip(Duration::from_millis(30));
-        clock.on_round_trip(Duration::from_millis(44));
-        let ours = clock.ours(theirs(5000)).unwrap();
-        let expected = rtcp::ntp(Timestamp::from_millis(5005));
-        assert!(ours.abs_diff(expected) < 1 << 16, "{ours} {expected}");
-    }
-
-    #[test]
-    fn a_wall_clock_is_kept() {
-        let mut clock = PeerClock::new(Duration::from_secs(1_000));
-        let theirs = rtcp::ntp(Timestamp::from_millis(1_001_000));
-        clock.observe(Timestamp::from_millis(1_000), theirs);
-        assert!(clock.ours(theirs).unwrap().abs_diff(theirs) < 1 << 16);
-    }
 
     #[test]
     fn the_rate_is_that_of_the_last_second() {

@@ -124,6 +124,40 @@ fn a_weak_subscriber_keeps_the_sound_and_loses_the_picture_and_gets_it_back() {
 }
 
 #[test]
+fn a_publisher_is_told_what_the_weakest_link_can_carry() {
+    let mut party = Party::new((1, 1));
+    party.join("kitchen", "Anna", Sending { size: 900, ..video(Like::Ours) });
+    party.join("kitchen", "Bert", Sending::default());
+    party.join("kitchen", "Cleo", Sending::default());
+    party.run_until(at(3_000));
+    let told = |party: &Party| {
+        let limits = party.clients[0].rtcp.iter().filter_map(|(at, packet)| match packet {
+            Rtcp::Remb { bitrate, ssrcs, .. } => Some((*at, bitrate.as_bps() / 1000, ssrcs.clone())),
+            _ => None,
+        });
+        limits.collect::<Vec<_>>()
+    };
+    assert!(told(&party).is_empty(), "no link has shown a limit: {:?}", told(&party));
+    // Sound is some 40 kbit/s, the picture 550.
+    party.filter = policer(500_000 / 8, party.clients[1].addr);
+    party.run_until(at(9_500));
+    let limits = told(&party);
+    let picture = party.clients[0].video.as_ref().unwrap().0.config().ssrc;
+    assert!(
+        limits.iter().all(|(_, kbps, ssrcs)| (200..600).contains(kbps) && *ssrcs == [picture]),
+        "{limits:?}"
+    );
+    assert!(limits.len() >= 3, "renewed, in case one was lost: {limits:?}");
+
+    // A publisher that obeys keeps its picture on that link.
+    party.clients[0].sending.size = 450;
+    party.run_until(at(20_000));
+    let bert = &party.clients[1];
+    let since = bert.of(1, Kind::Video).iter().filter(|heard| heard.at >= at(16_000)).count();
+    assert!(since >= 190, "{since} packets in 4 s");
+}
+
+#[test]
 fn a_picture_that_grows_on_a_good_link_is_no_congestion() {
     let mut party = Party::new((1, 1));
     party.join("kitchen", "Anna", Sending { size: 100, ..video(Like::Ours) });

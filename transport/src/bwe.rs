@@ -77,6 +77,8 @@ pub struct State {
     pub queue: Duration,
     /// Share of packets lost lately, in thousandths.
     pub loss_permille: u32,
+    /// The rate has been lowered to see whether the losses end, which tells only if it is kept to.
+    pub on_trial: bool,
 }
 
 /// A congestion controller.
@@ -321,6 +323,7 @@ impl Cc for DelayLoss {
             acked: self.acked.over(Duration::from_secs(1)),
             queue: Duration::from_micros(self.standing.queue.max(0) as u64),
             loss_permille: self.loss.permille() as u32,
+            on_trial: self.before_trial.is_some(),
         }
     }
 }

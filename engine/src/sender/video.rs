@@ -18,6 +18,16 @@ const LEAST_RATE: Bitrate = Bitrate::from_kbps(60);
 /// The encoder is told of a new rate only if it differs by more than this share.
 const RATE_STEP_PERMILLE: u64 = 50;
 
+/// A receiver's limit holds for so long after it was told last.
+const LIMIT_HOLDS: Duration = Duration::from_secs(4);
+
+/// Share of a receiver's limit that is coded; the rest is headers and overshoot.
+const LIMIT_PERMILLE: u64 = 900;
+
+/// Between two key frames at least: each costs as much as many pictures, and who asks twice, or at the same
+/// time as another, is helped by one.
+const KEY_PAUSE: Duration = Duration::from_millis(400);
+
 /// Codes the camera's pictures at the rate that is left for them.
 pub struct VideoSender {
     /// The stream's numbers, memory and reports.
@@ -33,6 +43,9 @@ pub struct VideoSender {
     keys: u64,
     frame_number: u16,
     last: Option<(MediaTime, Timestamp)>,
+    /// When the last key frame was taken.
+    last_key: Option<Timestamp>,
+    limit: Option<(Timestamp, Bitrate)>,
 }
 
 impl VideoSender {
@@ -56,6 +69,8 @@ impl VideoSender {
             keys: 0,
             frame_number: 0,
             last: None,
+            last_key: None,
+            limit: None,
         })
     }
 
@@ -67,8 +82,12 @@ impl VideoSender {
         if self.paused {
             return Ok(None);
         }
-        let Some(coded) = self.encoder.encode(frame, self.key_wanted)? else { return Ok(None) };
-        self.key_wanted &= !coded.key;
+        let key_due = self.last_key.is_none_or(|last| frame.captured.since(last) >= KEY_PAUSE);
+        let Some(coded) = self.encoder.encode(frame, self.key_wanted && key_due)? else { return Ok(None) };
+        if coded.key {
+            self.key_wanted = false;
+            self.last_key = Some(frame.captured);
+        }
         self.frames += 1;
         self.keys += u64::from(coded.key);
         let time = MediaTime(ticks(frame.captured.since(Timestamp::ZERO)));
@@ -84,8 +103,15 @@ impl VideoSender {
         self.key_wanted = true;
     }
 
+    /// A receiver told what it, or those behind it, can take (REMB).
+    pub fn limit(&mut self, now: Timestamp, rate: Bitrate) {
+        self.limit = Some((now, rate.permille(LIMIT_PERMILLE)));
+    }
+
     /// Sets the rate that is left for pictures.
-    pub fn adapt(&mut self, rate: Bitrate) {
+    pub fn adapt(&mut self, now: Timestamp, rate: Bitrate) {
+        self.limit = self.limit.filter(|(told, _)| now.since(*told) < LIMIT_HOLDS);
+        let rate = self.limit.map_or(rate, |(_, limit)| rate.min(limit));
         let paused = rate < LEAST_RATE;
         if self.paused && !paused {
             self.key_wanted = true;

@@ -20,6 +20,9 @@ use undertone_transport::session::{self, Received, Session};
 use undertone_transport::stream::{RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
 use undertone_transport::{dtls, ice};
 
+/// What the clients' clock shows at the world's beginning.
+pub const WALL_CLOCK: Duration = Duration::from_secs(3600);
+
 pub const SFU_ADDR: &str = "192.0.2.1:7000";
 
 #[allow(clippy::disallowed_methods)] // `Config` wants an anchor; which one changes nothing.
@@ -443,7 +446,7 @@ impl Client {
         if self.report_at <= now {
             self.report_at = now + ms(1000);
             // The client's clock is its own: it began an hour earlier.
-            let ntp = rtcp::ntp(now + Duration::from_secs(3600));
+            let ntp = rtcp::ntp(now + WALL_CLOCK);
             for (stream, rate) in [(&self.audio, 48), (&self.video, 90)] {
                 if let Some((stream, _)) = stream {
                     let report = stream.sender_report(ntp, MediaTime(now.as_micros() * rate / 1000));
