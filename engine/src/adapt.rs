@@ -70,8 +70,11 @@ const LADDER: [(Duration, Bitrate); 3] = [
     (Duration::from_millis(60), LEAST_RATE),
 ];
 
-/// Copies are sent from this share of packets lost on, in percent: below, asking again does as well.
-const COPIES_ABOVE: u8 = 2;
+/// Copies are sent from this share of packets lost on, in percent: below, asking again does as well. It is
+/// counted over so few packets that a path which loses 2 % is often above.
+const COPIES_ABOVE: u8 = 3;
+/// And from this share of packets asked for on.
+const REQUESTS_ABOVE: u8 = 2;
 /// The coded rate that must be left to speech beside its copy.
 const COPIED_RATE: Bitrate = Bitrate::from_bps(18_000);
 /// Bytes of a copy's own header (RFC 2198 §3), and that of the packet that carries it.
@@ -141,7 +144,7 @@ impl Planner {
     pub fn update(&mut self, now: Timestamp, path: &Path, requested_percent: u8) -> Plan {
         if path.loss_percent >= COPIES_ABOVE {
             self.lossy_until = now + COPIES_FOR;
-        } else if requested_percent >= COPIES_ABOVE {
+        } else if requested_percent >= REQUESTS_ABOVE {
             self.lossy_until = self.lossy_until.max(now + SUSPECTED_FOR);
         }
         let least = if now < self.lossy_until { COPIES_ABOVE } else { 0 };
@@ -238,7 +241,7 @@ mod tests {
         assert!(planner.update(Timestamp::from_millis(20), &lossy(100), 0).copies);
         assert!(planner.update(Timestamp::from_millis(5_000), &path(100), 0).copies);
         assert!(!planner.update(Timestamp::from_millis(5_020), &path(100), 0).copies);
-        assert!(planner.update(Timestamp::from_millis(6_000), &path(100), COPIES_ABOVE).copies);
+        assert!(planner.update(Timestamp::from_millis(6_000), &path(100), REQUESTS_ABOVE).copies);
         assert!(!planner.update(Timestamp::from_millis(7_000), &path(100), 0).copies, "no report confirms it");
     }
 
@@ -250,9 +253,9 @@ mod tests {
             meter.on_requested();
             meter.percent()
         };
-        assert!(send(20, &mut meter) >= COPIES_ABOVE);
-        assert!(send(500, &mut meter) < COPIES_ABOVE);
-        assert!(send(30, &mut meter) >= COPIES_ABOVE);
+        assert!(send(20, &mut meter) >= REQUESTS_ABOVE);
+        assert!(send(500, &mut meter) < REQUESTS_ABOVE);
+        assert!(send(30, &mut meter) >= REQUESTS_ABOVE);
         (0..300).for_each(|_| meter.on_sent());
         assert_eq!(meter.percent(), 0);
     }

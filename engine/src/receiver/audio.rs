@@ -56,6 +56,8 @@ pub struct AudioReceiver {
     pub stream: RecvStream,
     /// Payload type of packets with copies.
     red: Option<u8>,
+    /// How long a packet is, if the newest came with a copy of the one before.
+    copied: Option<Duration>,
     jitter: JitterBuffer,
     decoder: Decoder,
     stretcher: Stretcher,
@@ -75,6 +77,7 @@ impl AudioReceiver {
         Ok(AudioReceiver {
             stream,
             red,
+            copied: None,
             jitter: JitterBuffer::new(undertone_jitter::Config { clock_rate, ..Default::default() }),
             decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
@@ -95,11 +98,15 @@ impl AudioReceiver {
         transform: &mut dyn FrameTransform,
     ) {
         if self.red != Some(header.payload_type) {
+            if header.payload_type == self.stream.config().payload_type {
+                self.copied = None;
+            }
             let packet = self.stream.receive(now, header, payload);
             return self.insert(now, packet, transform);
         }
         let mut parts = red::split(header, payload).into_iter();
         if let Some((header, payload)) = parts.next() {
+            self.copied = opus::packet_duration(payload);
             let packet = self.stream.receive(now, &header, payload);
             self.insert(now, packet, transform);
         }
@@ -135,7 +142,9 @@ impl AudioReceiver {
         timing: Timing,
         mix: &mut [i32; FRAME_SAMPLES],
     ) -> Played {
-        if let Some(after) = rtt.and_then(|rtt| self.stream.repair_delay(rtt)) {
+        let asked = rtt.and_then(|rtt| self.stream.repair_delay(rtt));
+        // Once copies come, most losses are mended by the next packet.
+        if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
