@@ -73,8 +73,6 @@ const LADDER: [(Duration, Bitrate); 3] = [
 /// Copies are sent from this share of packets lost on, in percent: below, asking again does as well. It is
 /// counted over so few packets that a path which loses 2 % is often above.
 const COPIES_ABOVE: u8 = 3;
-/// And from this share of packets asked for on.
-const REQUESTS_ABOVE: u8 = 2;
 /// The coded rate that must be left to speech beside its copy.
 const COPIED_RATE: Bitrate = Bitrate::from_bps(18_000);
 /// Bytes of a copy's own header (RFC 2198 §3), and that of the packet that carries it.
@@ -144,7 +142,7 @@ impl Planner {
     pub fn update(&mut self, now: Timestamp, path: &Path, requested_percent: u8) -> Plan {
         if path.loss_percent >= COPIES_ABOVE {
             self.lossy_until = now + COPIES_FOR;
-        } else if requested_percent >= REQUESTS_ABOVE {
+        } else if requested_percent >= COPIES_ABOVE {
             self.lossy_until = self.lossy_until.max(now + SUSPECTED_FOR);
         }
         let least = if now < self.lossy_until { COPIES_ABOVE } else { 0 };
@@ -180,8 +178,8 @@ pub struct RequestMeter {
     share: u32,
 }
 
-/// Packets over which requests fade. Two in a second are a lossy path, one is not; but one in the first second
-/// of a call is, since nothing speaks against it yet.
+/// Packets over which requests fade. Two in quick succession are a lossy path, one is not; but one in the
+/// first half second of a call is, since nothing speaks against it yet.
 const REQUEST_MEMORY: u32 = 64;
 
 impl RequestMeter {
@@ -241,21 +239,21 @@ mod tests {
         assert!(planner.update(Timestamp::from_millis(20), &lossy(100), 0).copies);
         assert!(planner.update(Timestamp::from_millis(5_000), &path(100), 0).copies);
         assert!(!planner.update(Timestamp::from_millis(5_020), &path(100), 0).copies);
-        assert!(planner.update(Timestamp::from_millis(6_000), &path(100), REQUESTS_ABOVE).copies);
+        assert!(planner.update(Timestamp::from_millis(6_000), &path(100), COPIES_ABOVE).copies);
         assert!(!planner.update(Timestamp::from_millis(7_000), &path(100), 0).copies, "no report confirms it");
     }
 
     #[test]
-    fn one_request_counts_in_the_first_moments_and_two_in_a_second_always_do() {
+    fn one_request_counts_in_the_first_moments_and_two_in_quick_succession_always_do() {
         let mut meter = RequestMeter::default();
         let send = |packets: u32, meter: &mut RequestMeter| {
             (0..packets).for_each(|_| meter.on_sent());
             meter.on_requested();
             meter.percent()
         };
-        assert!(send(20, &mut meter) >= REQUESTS_ABOVE);
-        assert!(send(500, &mut meter) < REQUESTS_ABOVE);
-        assert!(send(30, &mut meter) >= REQUESTS_ABOVE);
+        assert!(send(20, &mut meter) >= COPIES_ABOVE);
+        assert!(send(500, &mut meter) < COPIES_ABOVE);
+        assert!(send(3, &mut meter) >= COPIES_ABOVE);
         (0..300).for_each(|_| meter.on_sent());
         assert_eq!(meter.percent(), 0);
     }
