@@ -151,6 +151,7 @@ impl Room {
             }
         }
         out.stats.key_frames_wanted += wanted.len() as u64;
+        wanted.retain(|&source| !self.key_crossed(now, at, source));
         self.ask_keys(now, &wanted, out);
         self.serve(now, at, out);
     }
@@ -159,6 +160,13 @@ impl Room {
     fn wants_key(&self, at: usize, media: Ssrc) -> Option<(u32, SourceId)> {
         let link = self.participants.get(at)?.link.as_ref()?;
         link.slots.iter().find(|slot| slot.config.ssrc == media)?.source()
+    }
+
+    /// A key frame of the source is on its way to participant `at`, who cannot know yet.
+    fn key_crossed(&self, now: Timestamp, at: usize, (owner, id): (u32, SourceId)) -> bool {
+        let link = self.participants.get(at).and_then(|p| p.link.as_ref());
+        let source = self.find_source(Some(owner), id);
+        link.zip(source).is_some_and(|(link, (_, source))| source.requests.crossed(now, link.rtt()))
     }
 
     /// A subscriber asks for packets again.

@@ -17,6 +17,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(400);
 pub(crate) struct Requests {
     wanted: bool,
     sent: Option<Timestamp>,
+    came: Option<Timestamp>,
 }
 
 impl Requests {
@@ -26,8 +27,15 @@ impl Requests {
     }
 
     /// One came: nobody waits any more.
-    pub(crate) fn satisfied(&mut self) {
+    pub(crate) fn satisfied(&mut self, now: Timestamp) {
         self.wanted = false;
+        self.came = Some(now);
+    }
+
+    /// The last key frame went by so lately that who asks a round trip away cannot have seen it yet. If it
+    /// should get lost, it will be asked for again.
+    pub(crate) fn crossed(&self, now: Timestamp, rtt: Duration) -> bool {
+        self.came.is_some_and(|came| now.since(came) < rtt)
     }
 
     /// True if a PLI must go out now.
@@ -70,7 +78,9 @@ mod tests {
         requests.want();
         assert!(requests.poll(Timestamp::ZERO));
         requests.want();
-        requests.satisfied();
+        requests.satisfied(Timestamp::from_millis(800));
+        assert!(requests.crossed(Timestamp::from_millis(850), Duration::from_millis(80)));
+        assert!(!requests.crossed(Timestamp::from_millis(900), Duration::from_millis(80)));
         assert_eq!(requests.deadline(), None);
         assert!(!requests.poll(Timestamp::from_millis(900)));
     }

@@ -41,7 +41,7 @@ const PICTURES_PERMILLE: u64 = 900;
 const STREAMS: usize = 64;
 /// Who asks twice in a row, as our own ends do, gets two: a resend is as likely to be lost as the packet was,
 /// and another round trip of a frozen picture costs more.
-const RESEND_APART: Duration = Duration::from_millis(8);
+const RESEND_APART: Duration = Duration::from_millis(2);
 /// What may be resent in a turn whatever the estimate: two pictures at VGA.
 const RESEND_FLOOR: u64 = 32_000;
 
@@ -366,6 +366,11 @@ impl Link {
         if let Some(rtt) = rtt.filter(|_| self.feedback != Some(Format::Ccfb)) {
             self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
         }
+    }
+
+    /// The newest round trip; none before the first is known.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.rtt.unwrap_or_default()
     }
 
     fn judge(&mut self, now: Timestamp) {

@@ -221,7 +221,7 @@ impl Source {
             (None, Codec::Opaque) => false,
         };
         if key && self.kind == Kind::Video {
-            self.requests.satisfied();
+            self.requests.satisfied(now);
         }
         let relayed = Arc::new(Relayed {
             source: self.id,

@@ -18,6 +18,8 @@ const REPORT_INTERVAL_VIDEO: Duration = Duration::from_secs(1);
 /// packet was, and waiting another round trip would cost the listener all that delay all the time, and the
 /// viewer a frozen picture.
 const RESEND_PAUSE: Duration = Duration::from_millis(8);
+/// A path with jitter brings both requests almost together.
+const PICTURE_RESEND_PAUSE: Duration = Duration::from_millis(2);
 
 /// What control traffic remembers.
 #[derive(Debug, Default)]
@@ -58,8 +60,8 @@ impl Call {
                 }
                 Rtcp::ReceiverReport { blocks, .. } => self.on_blocks(now, blocks),
                 Rtcp::Nack { media, seqs, .. } => self.resend(now, *media, seqs),
-                Rtcp::Pli { media, .. } => self.want_key(*media),
-                Rtcp::Fir { requests, .. } => requests.iter().for_each(|(media, _)| self.want_key(*media)),
+                Rtcp::Pli { media, .. } => self.want_key(now, *media),
+                Rtcp::Fir { requests, .. } => requests.iter().for_each(|(media, _)| self.want_key(now, *media)),
                 Rtcp::Twcc(_) | Rtcp::Ccfb(_) => {
                     self.path.on_feedback(now, &packet, self.control.rtt);
                     self.control.rtt = self.path.rtt().or(self.control.rtt);
@@ -85,27 +87,27 @@ impl Call {
         }
     }
 
-    fn want_key(&mut self, media: Ssrc) {
+    fn want_key(&mut self, now: Timestamp, media: Ssrc) {
         if let Some(camera) = &mut self.camera
             && camera.stream.config().ssrc == media
         {
-            camera.want_key();
+            camera.on_key_request(now, self.control.rtt);
         }
     }
 
     fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
-        let (stream, priority) = match (&mut self.speaker, &mut self.camera) {
+        let (stream, pause, priority) = match (&mut self.speaker, &mut self.camera) {
             (Some(speaker), _) if speaker.stream.config().ssrc == media => {
                 speaker.on_requests(seqs);
-                (&mut speaker.stream, Priority::Audio)
+                (&mut speaker.stream, RESEND_PAUSE, Priority::Audio)
             }
             (_, Some(camera)) if camera.stream.config().ssrc == media => {
-                (&mut camera.stream, Priority::Rtx)
+                (&mut camera.stream, PICTURE_RESEND_PAUSE, Priority::Rtx)
             }
             _ => return,
         };
         for &seq in seqs {
-            if let Some(again) = stream.resend(now, seq, Some(RESEND_PAUSE * 2)) {
+            if let Some(again) = stream.resend(now, seq, Some(pause * 2)) {
                 self.resent += 1;
                 self.path.enqueue(now, &self.session, priority, again.header, again.payload);
             }

@@ -98,9 +98,18 @@ impl VideoSender {
         Ok(Some((EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data }, number)))
     }
 
-    /// The next picture shall be a key frame: somebody lost track, or is new.
+    /// The next picture shall be a key frame: somebody is new.
     pub fn want_key(&mut self) {
         self.key_wanted = true;
+    }
+
+    /// A receiver lost track and asks for a key frame. If the last one left less than a round trip ago, the
+    /// request crossed it; should it get lost, the receiver will ask again.
+    pub fn on_key_request(&mut self, now: Timestamp, rtt: Option<Duration>) {
+        let rtt = rtt.unwrap_or_default();
+        if self.last_key.is_none_or(|last| now.since(last) >= rtt) {
+            self.key_wanted = true;
+        }
     }
 
     /// A receiver told what it, or those behind it, can take (REMB).

@@ -180,10 +180,11 @@ fn any_unit(payload: &[u8], test: impl Fn(u8, Option<u8>) -> bool) -> bool {
     }
 }
 
-/// Whether a payload begins a picture that a decoder can start with: it holds a sequence parameter set, or
-/// the beginning of an IDR slice.
+/// Whether a payload begins a picture that a decoder can start with: it holds a sequence parameter set, which
+/// WebRTC sends in band (RFC 7742 §6.2). The beginning of an IDR slice is not enough: what starts there, since
+/// the packet before was lost, starts without its parameters.
 pub fn is_key(payload: &[u8]) -> bool {
-    any_unit(payload, |unit, _| unit == SPS || unit == IDR_SLICE)
+    any_unit(payload, |unit, _| unit == SPS)
 }
 
 /// Whether a payload may be the first of its access unit, for senders without a dependency descriptor: it
