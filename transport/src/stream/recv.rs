@@ -287,8 +287,9 @@ impl RecvStream {
     /// to be repeated ([`NackConfig::echo`]) within that time.
     pub fn repair_delay(&self, rtt: Duration) -> Option<Duration> {
         let config = self.config.nack.as_ref()?;
+        // Half the margin: a little late is likely, and each move of the target is heard.
         let noticed = if config.tail { self.slack() } else { self.interval? };
-        Some(noticed + config.echo.unwrap_or_default() + rtt)
+        Some(noticed + config.echo.unwrap_or_default() + rtt + config.margin / 2)
     }
 
     /// How long a packet may be overdue before it is taken for lost.
