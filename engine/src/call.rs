@@ -211,6 +211,14 @@ impl Call {
             let header = camera.stream.next(frame.time, index == last, ext);
             camera.stream.store(now, &header, &payload);
             self.path.enqueue(now, &self.session, Priority::Video, header, payload);
+            // It holds the parameters of all that follows, is small, and if it is the stream's first, the
+            // receiver cannot know that it is missing.
+            if frame.key
+                && index == 0
+                && let Some(again) = camera.stream.resend(now, header.seq, None)
+            {
+                self.path.enqueue(now, &self.session, Priority::Video, again.header, again.payload);
+            }
         }
         self.service(now);
     }

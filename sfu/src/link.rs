@@ -234,7 +234,13 @@ impl Link {
                 if outgoing.config.kind == Kind::Audio {
                     self.put(now, slot, packet, place, again);
                 } else {
+                    // What a stream begins with nobody can miss, so nobody asks for it again; it holds the
+                    // parameters of all that follows, and is small.
+                    let twice = matches!(verdict, Verdict::Start(_)) && outgoing.repeats(now, packet);
                     self.queue(now, slot, packet, place, again);
+                    if twice {
+                        self.queue(now, slot, packet, place, true);
+                    }
                 }
             }
             Verdict::NeedsKey | Verdict::Withhold => out.stats.withheld += 1,

@@ -37,7 +37,8 @@ fn a_subscribers_nack_is_answered_from_the_cache() {
     party.clients[1].send_rtcp(now, nack.clone());
     party.clients[1].send_rtcp(now, nack);
     party.run(ms(100));
-    let again: Vec<_> = party.clients[1].heard[&mid].iter().filter(|heard| heard.again).collect();
+    let again: Vec<_> =
+        party.clients[1].heard[&mid].iter().filter(|heard| heard.again && heard.at > now).collect();
     assert_eq!(again.len(), 3, "each once, though asked for twice at once");
     assert!(again.iter().all(|heard| heard.packet.is_none()), "known to the receiver as duplicates");
     let stats = party.sfu.stats();
@@ -116,6 +117,23 @@ fn what_the_subscribers_link_loses_is_recovered_from_the_sfu() {
     party.run(ms(200));
     assert_continuous(&party.clients[1].heard[&mid], 280, "recovered");
     assert!(party.sfu.stats().resent >= 10, "{:?}", party.sfu.stats());
+}
+
+#[test]
+fn a_stream_survives_the_loss_of_its_first_packet() {
+    let mut party = two();
+    let bert = party.clients[1].addr;
+    let mut lost = false;
+    party.filter = Box::new(move |_, transmit| {
+        let first = !lost && transmit.to == bert && is_rtp(transmit) && transmit.bytes[1] & 0x7f == 102;
+        lost |= first;
+        !first
+    });
+    party.run_until(at(2_000));
+    let (mid, _) = party.clients[1].slot_of(1, Kind::Video).unwrap();
+    let heard = &party.clients[1].heard[&mid];
+    assert!(heard.first().is_some_and(|heard| heard.again && heard.packet.is_some()));
+    assert_continuous(heard, 100, "from the first packet on");
 }
 
 #[test]
