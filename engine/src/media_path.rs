@@ -60,7 +60,8 @@ impl MediaPath {
 
     /// Bytes that a packet of speech costs beside its payload.
     pub(crate) fn overhead(&self, session: &Session) -> DataSize {
-        let numbered = self.format == Some(Format::Twcc) && self.extensions.id(Extension::TransportCc).is_some();
+        let numbered =
+            self.format == Some(Format::Twcc) && self.extensions.id(Extension::TransportCc).is_some();
         let extension = if numbered { 8 } else { 0 };
         DataSize::from_bytes(UDP_IP_BYTES + RTP_BYTES + extension + session.rtp_overhead() as u64)
     }
@@ -93,7 +94,8 @@ impl MediaPath {
             let mut packet = Vec::with_capacity(payload.len() + 64);
             header.write(&self.extensions, &mut packet);
             packet.extend_from_slice(&payload);
-            let size = DataSize::from_bytes(packet.len() as u64 + session.rtp_overhead() as u64 + UDP_IP_BYTES);
+            let size =
+                DataSize::from_bytes(packet.len() as u64 + session.rtp_overhead() as u64 + UDP_IP_BYTES);
             self.sent.on_sent(now, id, size);
             self.cc.on_sent(now, size);
             session.send_rtp(now, packet);

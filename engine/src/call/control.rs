@@ -61,14 +61,17 @@ impl Call {
                 Rtcp::ReceiverReport { blocks, .. } => self.on_blocks(now, blocks),
                 Rtcp::Nack { media, seqs, .. } => self.resend(now, *media, seqs),
                 Rtcp::Pli { media, .. } => self.want_key(now, *media),
-                Rtcp::Fir { requests, .. } => requests.iter().for_each(|(media, _)| self.want_key(now, *media)),
+                Rtcp::Fir { requests, .. } => {
+                    requests.iter().for_each(|(media, _)| self.want_key(now, *media))
+                }
                 Rtcp::Twcc(_) | Rtcp::Ccfb(_) => {
                     self.path.on_feedback(now, &packet, self.control.rtt);
                     self.control.rtt = self.path.rtt().or(self.control.rtt);
                 }
                 Rtcp::Remb { bitrate, ssrcs, .. } => {
                     let camera = self.camera.as_mut();
-                    if let Some(camera) = camera.filter(|camera| ssrcs.contains(&camera.stream.config().ssrc)) {
+                    if let Some(camera) = camera.filter(|camera| ssrcs.contains(&camera.stream.config().ssrc))
+                    {
                         camera.limit(now, *bitrate);
                     }
                 }

@@ -56,7 +56,8 @@ impl VideoSender {
     pub fn new(stream: SendStream, config: VideoConfig, rate: Bitrate) -> Result<VideoSender, CodecError> {
         let rate = rate.min(config.max_bitrate).max(LEAST_RATE);
         let VideoConfig { width, height, fps, .. } = config;
-        let encoder = Encoder::new(EncoderConfig { width, height, fps, bitrate: rate, ..Default::default() })?;
+        let encoder =
+            Encoder::new(EncoderConfig { width, height, fps, bitrate: rate, ..Default::default() })?;
         Ok(VideoSender {
             stream,
             descriptor: dd::Writer::new(1),
@@ -95,7 +96,10 @@ impl VideoSender {
         let number = self.frame_number;
         self.frame_number = number.wrapping_add(1);
         let captured = frame.captured;
-        Ok(Some((EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data }, number)))
+        Ok(Some((
+            EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data },
+            number,
+        )))
     }
 
     /// The next picture shall be a key frame: somebody is new.
@@ -154,4 +158,64 @@ impl VideoSender {
 
 fn ticks(span: Duration) -> u64 {
     span.as_micros() as u64 * CLOCK_RATE / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use undertone_media::Ssrc;
+    use undertone_transport::stream::SendConfig;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    fn camera() -> VideoSender {
+        let stream = SendStream::new(SendConfig::new(Ssrc(1), 102, 90_000, 1));
+        let config = VideoConfig { width: 64, height: 64, fps: 30, max_bitrate: Bitrate::from_kbps(1_000) };
+        VideoSender::new(stream, config, Bitrate::from_kbps(500)).unwrap()
+    }
+
+    fn key(camera: &mut VideoSender, ms: u64) -> bool {
+        let picture = VideoFrame::black(64, 64, at(ms));
+        camera.push(&picture).unwrap().is_some_and(|(frame, _)| frame.key)
+    }
+
+    #[test]
+    fn a_request_that_a_key_frame_crossed_asks_for_none() {
+        let mut camera = camera();
+        let rtt = Some(Duration::from_millis(200));
+        assert!(key(&mut camera, 1_000));
+        camera.on_key_request(at(1_150), rtt);
+        assert!(!key(&mut camera, 1_500), "it cannot have been seen yet");
+        camera.on_key_request(at(1_600), rtt);
+        assert!(key(&mut camera, 1_633));
+    }
+
+    #[test]
+    fn key_frames_keep_a_distance() {
+        let mut camera = camera();
+        let keys: Vec<u64> = (0..60)
+            .map(|n| 1_000 + n * 33)
+            .filter(|&ms| {
+                camera.on_key_request(at(ms), None);
+                key(&mut camera, ms)
+            })
+            .collect();
+        assert!(keys.len() >= 4 && keys.windows(2).all(|pair| pair[1] - pair[0] >= 400), "{keys:?}");
+    }
+
+    #[test]
+    fn a_limit_holds_until_it_is_not_renewed() {
+        let mut camera = camera();
+        let free = Bitrate::from_kbps(800);
+        camera.limit(at(1_000), Bitrate::from_kbps(300));
+        camera.adapt(at(2_000), free);
+        assert_eq!(camera.rate(), Bitrate::from_kbps(270));
+        camera.limit(at(4_000), Bitrate::from_kbps(200));
+        camera.adapt(at(7_900), free);
+        assert_eq!(camera.rate(), Bitrate::from_kbps(180));
+        camera.adapt(at(8_000), free);
+        assert_eq!(camera.rate(), free);
+    }
 }
