@@ -97,7 +97,8 @@ fn small_units_travel_together_and_keys_are_known() {
     let payloads = h264::packetize(&annexb(&[sps, pps, idr]), 1200);
     assert_eq!(payloads.len(), 4, "one STAP-A, three fragments");
     assert_eq!(payloads[0][0], 0x60 | 24);
-    assert_eq!(payloads.iter().map(|p| h264::is_key(p)).collect::<Vec<_>>(), [true, true, false, false]);
+    let keys: Vec<bool> = payloads.iter().map(|p| h264::is_key(p)).collect();
+    assert_eq!(keys, [true, false, false, false], "who starts at the slice has no parameters");
     assert_eq!(payloads.iter().map(|p| h264::is_start(p)).collect::<Vec<_>>(), [true, true, false, false]);
     let sizes: Vec<usize> = payloads[1..].iter().map(Vec::len).collect();
     assert!(sizes.iter().max().unwrap_or(&0) - sizes.iter().min().unwrap_or(&0) <= 3, "{sizes:?}");

@@ -158,3 +158,79 @@ impl VideoReceiver {
         &self.buffer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use undertone_codec::h264::{Encoder, EncoderConfig};
+    use undertone_media::Ssrc;
+    use undertone_transport::rtp::{Extensions, Header};
+    use undertone_transport::stream::{NackConfig, RecvConfig};
+
+    /// Pictures of one packet each; the third is lost, and comes `answered` ms after it was sent.
+    fn decoded(answered: u64) -> (u64, bool) {
+        let stream = RecvStream::new(RecvConfig {
+            ssrc: Ssrc(1),
+            payload_type: 102,
+            clock_rate: 90_000,
+            rtx_payload_type: Some(103),
+            nack: Some(NackConfig::video()),
+        });
+        let mut receiver = VideoReceiver::new(stream, 90_000);
+        let config = EncoderConfig { width: 64, height: 64, ..EncoderConfig::default() };
+        let mut encoder = Encoder::new(config).unwrap();
+        let rtt = Some(Duration::from_millis(60));
+        let mut packets = Vec::new();
+        let mut seq = 100;
+        for n in 0..60u64 {
+            let captured = Timestamp::from_millis(1_000 + n * 33);
+            let coded = encoder.encode(&VideoFrame::black(64, 64, captured), false).unwrap().unwrap();
+            let payloads = h264::packetize(&coded.data, 1_000);
+            let last = payloads.len() - 1;
+            for (index, payload) in payloads.into_iter().enumerate() {
+                let header = Header {
+                    payload_type: 102,
+                    marker: index == last,
+                    seq,
+                    timestamp: (n * 2_970) as u32,
+                    ssrc: Ssrc(1),
+                    ext: Extensions::default(),
+                };
+                if n == 2 && index == 0 {
+                    let again = [seq.to_be_bytes().to_vec(), payload].concat();
+                    let at = captured + Duration::from_millis(answered);
+                    packets.push((at, Header { payload_type: 103, ssrc: Ssrc(2), ..header }, again));
+                } else {
+                    packets.push((captured, header, payload));
+                }
+                seq += 1;
+            }
+        }
+        packets.sort_by_key(|(at, ..)| *at);
+        let mut packets = packets.into_iter().peekable();
+        let mut asked_key = false;
+        for ms in 1_000..3_500 {
+            let now = Timestamp::from_millis(ms);
+            while let Some((_, header, payload)) = packets.next_if(|(at, ..)| *at <= now) {
+                receiver.receive(now, &header, &payload);
+            }
+            let timing = Timing { epoch: Duration::ZERO };
+            receiver.service(now, rtt, timing, &mut crate::Plain).unwrap();
+            receiver.stream.nack(now, rtt);
+            asked_key |= receiver.ask_key(now);
+        }
+        (receiver.decoded(), asked_key)
+    }
+
+    #[test]
+    fn a_picture_waits_for_the_answer_to_a_later_request() {
+        for answered in [50, 120, 300, 700] {
+            assert_eq!(decoded(answered), (60, false), "{answered} ms");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_asks_for_a_key_frame() {
+        assert_eq!(decoded(1_500), (2, true));
+    }
+}
