@@ -13,8 +13,7 @@ pub struct Config {
     pub public_addrs: Vec<SocketAddr>,
     /// Signs the tokens that joins must carry. Default `None`: every join is let in, for a lab or a LAN.
     pub secret: Option<Vec<u8>>,
-    /// Unix time at [`Timestamp::ZERO`](undertone_media::Timestamp::ZERO): tokens expire by it, and sender
-    /// reports are dated by it, so that ends with true clocks can tell mouth-to-ear delay. Default 0.
+    /// Unix time at [`Timestamp::ZERO`](undertone_media::Timestamp::ZERO): tokens expire by it. Default 0.
     pub unix_epoch_at_start: Duration,
     /// What the SFU proves itself with to every participant. Default a fresh one.
     pub certificate: Certificate,
