@@ -240,7 +240,10 @@ mod tests {
         assert!(planner.update(Timestamp::from_millis(5_000), &path(100), 0).copies);
         assert!(!planner.update(Timestamp::from_millis(5_020), &path(100), 0).copies);
         assert!(planner.update(Timestamp::from_millis(6_000), &path(100), COPIES_ABOVE).copies);
-        assert!(!planner.update(Timestamp::from_millis(7_000), &path(100), 0).copies, "no report confirms it");
+        assert!(
+            !planner.update(Timestamp::from_millis(7_000), &path(100), 0).copies,
+            "no report confirms it"
+        );
     }
 
     #[test]
@@ -261,8 +264,17 @@ mod tests {
     #[test]
     fn worse_is_answered_at_once_and_better_only_when_it_lasts() {
         let mut planner = Planner::new(&path(100));
-        assert_eq!(planner.update(Timestamp::from_millis(20), &path(20), 0).packet, Duration::from_millis(60));
-        assert_eq!(planner.update(Timestamp::from_millis(40), &path(100), 0).packet, Duration::from_millis(60));
-        assert_eq!(planner.update(Timestamp::from_millis(2_050), &path(100), 0).packet, Duration::from_millis(20));
+        assert_eq!(
+            planner.update(Timestamp::from_millis(20), &path(20), 0).packet,
+            Duration::from_millis(60)
+        );
+        assert_eq!(
+            planner.update(Timestamp::from_millis(40), &path(100), 0).packet,
+            Duration::from_millis(60)
+        );
+        assert_eq!(
+            planner.update(Timestamp::from_millis(2_050), &path(100), 0).packet,
+            Duration::from_millis(20)
+        );
     }
 }

@@ -153,11 +153,12 @@ impl Call {
     pub fn push_audio(&mut self, now: Timestamp, pcm: &[i16; FRAME_SAMPLES]) {
         let connected = self.is_connected();
         let Some(speaker) = &mut self.speaker else { return };
-        if self.audio_muted || !connected {
-            speaker.skip(pcm);
-            return;
-        }
-        match speaker.push(now, pcm) {
+        let pushed = if self.audio_muted || !connected {
+            Ok(speaker.skip(now, pcm).filter(|_| connected))
+        } else {
+            speaker.push(now, pcm)
+        };
+        match pushed {
             Ok(Some(mut frame)) => {
                 let level = self.audio_packets.is_multiple_of(LEVEL_EVERY).then(|| speaker.level());
                 let spurt = self.audio_packets == 0;

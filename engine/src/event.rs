@@ -75,7 +75,9 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Refused { message, hint } if hint.is_empty() => write!(f, "the server refused: {message}"),
+            Failure::Refused { message, hint } if hint.is_empty() => {
+                write!(f, "the server refused: {message}")
+            }
             Failure::Refused { message, hint } => write!(f, "the server refused: {message}; {hint}"),
             Failure::Unreachable(what) => write!(f, "the other side cannot be reached: {what}"),
             Failure::Peer(what) => write!(f, "the other side misbehaves: {what}"),

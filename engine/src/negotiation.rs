@@ -3,7 +3,8 @@
 use crate::{Config, Role};
 use undertone_media::Kind;
 use undertone_signaling::sdp::{
-    Capabilities, Counts, Description, Direction, Fingerprint, Line, Local, Offered, RemoteTransport, extension,
+    Capabilities, Counts, Description, Direction, Fingerprint, Line, Local, Offered, RemoteTransport,
+    extension,
 };
 use undertone_transport::dtls;
 use undertone_transport::feedback::Format;
@@ -28,8 +29,7 @@ pub(crate) fn local(config: &Config, session: LocalDescription, random: [u32; 3]
 
 /// What this end can do.
 pub(crate) fn capabilities(config: &Config) -> Capabilities {
-    let mut extensions =
-        vec![extension::MID, extension::TRANSPORT_CC, extension::DEPENDENCY_DESCRIPTOR];
+    let mut extensions = vec![extension::MID, extension::TRANSPORT_CC, extension::DEPENDENCY_DESCRIPTOR];
     // Only an SFU wants to know who is loud; a peer hears it.
     if matches!(config.role, Role::Join { .. }) {
         extensions.push(extension::AUDIO_LEVEL);
@@ -86,7 +86,9 @@ pub(crate) fn extension_map(lines: &[Line]) -> ExtensionMap {
     let mut map = ExtensionMap::default();
     let ids = lines
         .iter()
-        .flat_map(|line| [line.send.as_ref().map(|it| it.extensions), line.receive.as_ref().map(|it| it.extensions)])
+        .flat_map(|line| {
+            [line.send.as_ref().map(|it| it.extensions), line.receive.as_ref().map(|it| it.extensions)]
+        })
         .flatten();
     for ids in ids {
         for (id, extension) in [

@@ -108,7 +108,11 @@ pub(crate) fn jitter(data: &[u8]) {
         if let Some(packet) = packet(now, bytes, &mut newest, 960) {
             let duration = Duration::from_micros(2_500) * u32::from(order & 63);
             let dred = Duration::from_millis(u64::from(bytes[3]) * 4);
-            buffer.insert(now, packet, Contents { duration, lbrr: order & 1 == 1, dred });
+            buffer.insert(
+                now,
+                packet,
+                Contents { duration, lbrr: order & 1 == 1, dred, pause: order & 2 == 2 },
+            );
         }
         let until = now + later(order);
         loop {

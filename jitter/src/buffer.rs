@@ -16,12 +16,15 @@ pub struct Contents {
     pub lbrr: bool,
     /// How far before its own start its deep redundancy (DRED) reaches; zero if it carries none.
     pub dred: Duration,
+    /// Nothing may follow for a while: the sender pauses (DTX, RFC 6716 §2.1.9). What then does not come is not
+    /// missing.
+    pub pause: bool,
 }
 
 impl Contents {
     /// A packet without redundancy.
     pub const fn plain(duration: Duration) -> Contents {
-        Contents { duration, lbrr: false, dred: Duration::ZERO }
+        Contents { duration, lbrr: false, dred: Duration::ZERO, pause: false }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Edge {
     played: u128,
     /// What was played last was made up.
     pub(crate) made_up: bool,
+    /// The sender said that it pauses after what was played last.
+    pub(crate) pause: bool,
     /// Made up and silent time since packets ran out: whether it was a stall or a pause is known only when
     /// the next packet comes.
     pub(crate) starved: Duration,
@@ -39,6 +41,7 @@ impl Edge {
             packet: MAX_PACKET,
             played: 0,
             made_up: false,
+            pause: false,
             starved: Duration::ZERO,
             starved_silent: Duration::ZERO,
         }

@@ -61,6 +61,7 @@ proptest! {
             match step {
                 Step::Insert { seq, time, duration_ms, repaired, lbrr, dred_ms } => {
                     let contents = Contents {
+                        pause: false,
                         duration: Duration::from_millis(duration_ms),
                         lbrr,
                         dred: Duration::from_millis(dred_ms),

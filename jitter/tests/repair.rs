@@ -60,7 +60,7 @@ fn repairs_that_take_seconds_are_not_waited_for() {
 
 #[test]
 fn a_copy_in_the_next_packet_is_worth_waiting_one_packet_for() {
-    let contents = Contents { duration: PACKET, lbrr: true, dred: std::time::Duration::ZERO };
+    let contents = Contents { lbrr: true, ..Contents::plain(PACKET) };
     let heard = Listener { until: 59_000_000, contents, ..Listener::default() }.listen(&lossy(3000, None));
     // Two in a row are lost once in a hundred packets; the copy brings back only the second.
     assert!(heard.concealed_percent() < 2.5, "{} %", heard.concealed_percent());
@@ -72,7 +72,7 @@ fn a_copy_in_the_next_packet_is_worth_waiting_one_packet_for() {
 fn deep_redundancy_fills_a_burst() {
     let mut packets = clean(1000);
     packets.retain(|packet| packet.seq % 50 >= 5 || packet.seq < 50);
-    let contents = Contents { duration: PACKET, lbrr: false, dred: std::time::Duration::from_millis(200) };
+    let contents = Contents { dred: std::time::Duration::from_millis(200), ..Contents::plain(PACKET) };
     let heard = Listener { until: 19_000_000, contents, ..Listener::default() }.listen(&packets);
     assert!(heard.stats.recovered_dred >= 80, "{:?}", heard.stats);
     assert!(heard.concealed_percent() < 2.0, "{} %", heard.concealed_percent());

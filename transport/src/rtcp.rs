@@ -62,7 +62,8 @@ impl ReportBlock {
         }
         let ticks = ((ntp >> 16) as u32).wrapping_sub(self.last_sr).wrapping_sub(self.delay_since_last_sr);
         // A negative difference, by rounding, appears as nearly the whole circle of 18 hours.
-        (ticks < LONGEST_ROUND_TRIP << 16).then(|| Duration::from_micros(u64::from(ticks) * 1_000_000 / 65_536))
+        (ticks < LONGEST_ROUND_TRIP << 16)
+            .then(|| Duration::from_micros(u64::from(ticks) * 1_000_000 / 65_536))
     }
 }
 

@@ -193,5 +193,9 @@ fn reports_are_dated_so_that_every_receiver_can_give_the_date_back() {
     assert_eq!(rtcp::ntp(Timestamp::ZERO), 2_208_988_800 << 32, "1970 in NTP time");
     // A receiver that kept our report as a time before Unix time's beginning would give another back.
     let strange = ReportBlock { last_sr: 0x7e80_0000, ..ReportBlock::default() };
-    assert_eq!(strange.round_trip(rtcp::ntp(Timestamp::from_millis(100_000))), None, "it answers none of ours");
+    assert_eq!(
+        strange.round_trip(rtcp::ntp(Timestamp::from_millis(100_000))),
+        None,
+        "it answers none of ours"
+    );
 }

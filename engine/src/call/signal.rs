@@ -93,16 +93,24 @@ impl Call {
                 self.fail(Failure::Refused { message, hint });
             }
             ErrorCode::RoomUnknown | ErrorCode::Full | ErrorCode::ShuttingDown | ErrorCode::MediaPath => {
-                self.fail(Failure::Unreachable(if hint.is_empty() { message } else { format!("{message}; {hint}") }));
+                self.fail(Failure::Unreachable(if hint.is_empty() {
+                    message
+                } else {
+                    format!("{message}; {hint}")
+                }));
             }
             _ => self.fail(Failure::Peer(message)),
         }
     }
 
     fn on_roster(&mut self, participants: Vec<message::Participant>) {
-        let roster = participants
-            .into_iter()
-            .map(|it| Participant { id: it.id, name: it.name, audio: it.audio, video: it.video, muted: it.muted });
+        let roster = participants.into_iter().map(|it| Participant {
+            id: it.id,
+            name: it.name,
+            audio: it.audio,
+            video: it.video,
+            muted: it.muted,
+        });
         self.events.push_back(Event::Roster(roster.collect()));
     }
 
@@ -132,7 +140,10 @@ impl Call {
             },
             _ if self.config.role == Role::Answer && self.slots.is_empty() => {
                 let answer = sdp::answer(&remote, &self.local, &negotiation::capabilities(&self.config))?;
-                self.say(message::Description { kind: DescriptionKind::Answer.into(), sdp: answer.to_string() });
+                self.say(message::Description {
+                    kind: DescriptionKind::Answer.into(),
+                    sdp: answer.to_string(),
+                });
                 Ok(Some((answer, remote)))
             }
             _ => Ok(None),
@@ -147,7 +158,8 @@ impl Call {
 
     /// Both descriptions are there: makes the streams, starts looking for a path.
     fn start(&mut self, now: Timestamp, local: &Description, remote: &Description) {
-        let agreed = sdp::lines(local, remote).and_then(|lines| Ok((lines, sdp::remote_transport(local, remote)?)));
+        let agreed =
+            sdp::lines(local, remote).and_then(|lines| Ok((lines, sdp::remote_transport(local, remote)?)));
         let (lines, transport) = match agreed {
             Ok(agreed) => agreed,
             Err(error) => return self.fail(Failure::Peer(error.to_string())),

@@ -50,6 +50,9 @@ struct Span {
     time: Option<MediaTime>,
 }
 
+/// A packet no longer than this holds no speech: the sender pauses (RFC 7587 §3.1.3).
+const PAUSE_BYTES: usize = 2;
+
 /// One audio slot.
 pub struct AudioReceiver {
     /// The stream's numbers, repairs and reports.
@@ -130,7 +133,11 @@ impl AudioReceiver {
             self.undecodable += 1;
             return;
         };
-        let contents = Contents { lbrr: opus::has_lbrr(&packet.payload), ..Contents::plain(duration) };
+        let contents = Contents {
+            lbrr: opus::has_lbrr(&packet.payload),
+            pause: packet.payload.len() <= PAUSE_BYTES,
+            ..Contents::plain(duration)
+        };
         self.jitter.insert(now, packet, contents);
     }
 
@@ -189,10 +196,7 @@ impl AudioReceiver {
                     How::Dred(before) => {
                         let parsed = self.decoder.parse_dred(&from.payload).is_some();
                         let offset = samples(before);
-                        (
-                            Origin::Dred,
-                            parsed && self.decoder.recover_dred(offset, wanted, &mut self.scratch),
-                        )
+                        (Origin::Dred, parsed && self.decoder.recover_dred(offset, wanted, &mut self.scratch))
                     }
                 };
                 if done {

@@ -1,7 +1,7 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::adapt::{RequestMeter, Path, Plan, Planner};
 use crate::OPUS_TICKS_PER_SAMPLE;
+use crate::adapt::{Path, Plan, Planner, RequestMeter};
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
@@ -9,6 +9,15 @@ use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
 use undertone_transport::stream::{SendStream, red};
+
+/// Whether the listener was told that nothing follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    No,
+    /// Once, by a packet of this date.
+    Once(MediaTime),
+    Said,
+}
 
 /// Cuts the microphone's sound into packets as planned, and codes them.
 pub struct AudioSender {
@@ -22,6 +31,7 @@ pub struct AudioSender {
     /// Media time and capture time of the packet coded last, for sender reports.
     last: Option<(MediaTime, Timestamp)>,
     level: u8,
+    pause: Pause,
     coded: Vec<u8>,
     /// Payload type of packets with copies, if the listener reads them.
     red: Option<u8>,
@@ -53,6 +63,7 @@ impl AudioSender {
             time: MediaTime(0),
             last: None,
             level: 127,
+            pause: Pause::No,
             coded: Vec::with_capacity(512),
             red,
             before: None,
@@ -80,6 +91,7 @@ impl AudioSender {
         self.last = Some((time, captured));
         self.time = time + wanted as u64 * OPUS_TICKS_PER_SAMPLE;
         self.pending.drain(..wanted);
+        self.pause = Pause::No;
         coded?;
         // Two bytes or less are silence that need not be sent (RFC 7587 §3.1.3).
         Ok((self.coded.len() > 2).then(|| EncodedFrame {
@@ -96,7 +108,9 @@ impl AudioSender {
         self.requests.on_sent();
         let before = self.before.replace((header.timestamp, payload.clone()));
         let joined = match (self.red, &before) {
-            (Some(red), Some((at, copy))) if self.plan().copies => red::join(&header, &payload, (*at, copy), red),
+            (Some(red), Some((at, copy))) if self.plan().copies => {
+                red::join(&header, &payload, (*at, copy), red)
+            }
             _ => None,
         };
         joined.unwrap_or((header, payload))
@@ -113,10 +127,23 @@ impl AudioSender {
         }
     }
 
-    /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap.
-    pub fn skip(&mut self, pcm: &[i16]) {
-        self.time = self.time + (self.pending.len() + pcm.len()) as u64 * OPUS_TICKS_PER_SAMPLE;
+    /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap. The first two
+    /// packets of a pause say so, twice in case one is lost: an Opus packet of one byte stands for silence to
+    /// come (RFC 6716 §3.1).
+    pub fn skip(&mut self, now: Timestamp, pcm: &[i16]) -> Option<EncodedFrame> {
+        let time = self.time;
+        let captured = now - duration(self.pending.len() + pcm.len());
+        self.time = time + (self.pending.len() + pcm.len()) as u64 * OPUS_TICKS_PER_SAMPLE;
         self.pending.clear();
+        // The second goes when the first is over, and that was as long as its packet time says.
+        let length = samples(self.planner.current().packet) as u64 * OPUS_TICKS_PER_SAMPLE;
+        let data = match (self.pause, self.coded.first()) {
+            (_, None) | (Pause::Said, _) => return None,
+            (Pause::Once(first), _) if time < first + length => return None,
+            (_, Some(toc)) => vec![toc & 0xfc],
+        };
+        self.pause = if self.pause == Pause::No { Pause::Once(time) } else { Pause::Said };
+        Some(EncodedFrame { kind: Kind::Audio, time, captured, key: true, data })
     }
 
     /// Plans anew for the path as known now.
