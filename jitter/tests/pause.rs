@@ -13,7 +13,7 @@ fn a_pause_that_was_announced_is_no_loss() {
     let mut sent = 0u64;
     for tick in 0..700u64 {
         now += Duration::from_millis(10);
-        let speaking = tick < 200 || tick >= 500;
+        let speaking = !(200..500).contains(&tick);
         if tick % 2 == 0 && (speaking || tick == 200) {
             let packet = Packet {
                 seq: SeqNo(100 + sent),

@@ -101,7 +101,10 @@ fn old_peer(active: bool, version_13: bool) -> (Dtls, Fingerprint) {
 }
 
 /// Runs both until neither says anything; gives both ends' keys.
-fn shake_hands(ours: &mut Endpoint, theirs: &mut Dtls) -> (Option<(Profile, Vec<u8>)>, Option<Vec<u8>>) {
+/// What each side exported: ours with the profile.
+type Exported = (Option<(Profile, Vec<u8>)>, Option<Vec<u8>>);
+
+fn shake_hands(ours: &mut Endpoint, theirs: &mut Dtls) -> Exported {
     let (mut our_keys, mut their_keys) = (None, None);
     for _ in 0..20 {
         while let Some(event) = ours.poll() {
@@ -114,7 +117,7 @@ fn shake_hands(ours: &mut Endpoint, theirs: &mut Dtls) -> (Option<(Profile, Vec<
         let mut buffer = vec![0; 2000];
         loop {
             match theirs.poll_output(&mut buffer) {
-                Output::Packet(bytes) => ours.receive(Timestamp::ZERO, &bytes.to_vec()).unwrap(),
+                Output::Packet(bytes) => ours.receive(Timestamp::ZERO, bytes).unwrap(),
                 Output::KeyingMaterial(material, _) => their_keys = Some(material.to_vec()),
                 Output::Timeout(_) => break,
                 _ => {}
