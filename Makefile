@@ -5,13 +5,13 @@ OUT ?= out/call
 SPEECH := testdata/speech/librivox_austen_0870.wav testdata/speech/codec2_speech_orig_16k.wav \
           testdata/speech/librivox_austen_0890.wav
 
-.PHONY: help call test lint browser-test fuzz bench doc clean
+.PHONY: help call test lint browser-test fuzz bench bench-voice doc clean
 
 help:
 	@echo "make call    a real call of three on this machine, with a page to open afterwards"
 	@echo "make test    every test, the browser's included"
 	@echo "make lint    formatting and clippy, warnings denied"
-	@echo "make bench   benchmarks"
+	@echo "make bench   benchmarks; make bench-voice: the voice table of the README"
 	@echo "make fuzz    a minute of fuzzing for each parser (needs a nightly toolchain)"
 
 call:
@@ -41,6 +41,14 @@ bench:
 fuzz:
 	@scripts/setup build
 	scripts/fuzz 60
+
+# The README's voice table. PESQ comes from a Python package; it is not needed for anything else.
+bench-voice:
+	@scripts/setup build
+	@$(CARGO) build --release -p undertone-cli
+	@test -x target/venv/bin/python || python3 -m venv target/venv
+	@target/venv/bin/pip install -q -r bench/requirements.txt
+	@target/venv/bin/python bench/voice.py
 
 doc:
 	$(CARGO) doc --workspace --no-deps

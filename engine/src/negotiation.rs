@@ -3,8 +3,8 @@
 use crate::{Config, Role};
 use undertone_media::Kind;
 use undertone_signaling::sdp::{
-    Capabilities, Counts, Description, Direction, Fingerprint, Line, Local, Offered, RemoteTransport,
-    extension,
+    Capabilities, Counts, Description, Direction, ExtensionIds, Fingerprint, Line, Local, Offered,
+    RemoteTransport, extension,
 };
 use undertone_transport::dtls;
 use undertone_transport::feedback::Format;
@@ -84,25 +84,16 @@ pub(crate) fn format(lines: &[Line]) -> Option<Format> {
 /// The numbers of all extensions; they are the same on all lines of a bundle (RFC 8843 §9.2).
 pub(crate) fn extension_map(lines: &[Line]) -> ExtensionMap {
     let mut map = ExtensionMap::default();
-    let ids = lines
+    let ids: Vec<ExtensionIds> = lines
         .iter()
         .flat_map(|line| {
             [line.send.as_ref().map(|it| it.extensions), line.receive.as_ref().map(|it| it.extensions)]
         })
-        .flatten();
-    for ids in ids {
-        for (id, extension) in [
-            (ids.mid, Extension::Mid),
-            (ids.rid, Extension::Rid),
-            (ids.audio_level, Extension::AudioLevel),
-            (ids.abs_send_time, Extension::AbsSendTime),
-            (ids.transport_cc, Extension::TransportCc),
-            (ids.abs_capture_time, Extension::CaptureTime),
-            (ids.dependency_descriptor, Extension::Dependency),
-        ] {
-            if let Some(id) = id {
-                map.set(id, extension);
-            }
+        .flatten()
+        .collect();
+    for (id, uri) in ids.iter().flat_map(ExtensionIds::named) {
+        if let Some(extension) = Extension::from_uri(uri) {
+            map.set(id, extension);
         }
     }
     map

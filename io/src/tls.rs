@@ -53,12 +53,24 @@ pub(crate) fn server_config(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Ar
     Ok(Arc::new(config))
 }
 
-pub(crate) fn client_config(trust: &crate::ws::Trust) -> Result<Arc<ClientConfig>, BadPem> {
+/// Whom to believe on `wss://`.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// Whoever this machine trusts. The default, and the only choice for a real call.
+    #[default]
+    System,
+    /// Only this certificate, or what it has issued (PEM): a server with a certificate of its own making.
+    Certificate(Vec<u8>),
+    /// Anybody. For tests: whoever sits in between reads and changes everything.
+    Anyone,
+}
+
+pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, BadPem> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| BadPem(e.to_string()))?;
     let config = match trust {
-        crate::ws::Trust::System => {
+        Trust::System => {
             let mut roots = RootCertStore::empty();
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
@@ -69,7 +81,7 @@ pub(crate) fn client_config(trust: &crate::ws::Trust) -> Result<Arc<ClientConfig
             }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
-        crate::ws::Trust::Certificate(pem) => {
+        Trust::Certificate(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(pem)? {
                 roots
@@ -78,7 +90,7 @@ pub(crate) fn client_config(trust: &crate::ws::Trust) -> Result<Arc<ClientConfig
             }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
-        crate::ws::Trust::Anyone => builder
+        Trust::Anyone => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAnyone(provider())))
             .with_no_client_auth(),

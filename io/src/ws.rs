@@ -7,6 +7,7 @@ use crate::http::MAX_MESSAGE;
 use crate::mailbox::{Mailbox, Signal};
 use crate::shutdown::Shutdown;
 use crate::tls;
+pub use crate::tls::Trust;
 use futures_util::{SinkExt, StreamExt};
 use std::fmt;
 use std::io;
@@ -31,18 +32,6 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(45);
 
 const CLOSED_HERE: &str = "closed by this side";
-
-/// Whom to believe on `wss://`.
-#[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Whoever this machine trusts. The default, and the only choice for a real call.
-    #[default]
-    System,
-    /// Only this certificate, or what it has issued (PEM): a server with a certificate of its own making.
-    Certificate(Vec<u8>),
-    /// Anybody. For tests: whoever sits in between reads and changes everything.
-    Anyone,
-}
 
 /// How to connect.
 #[derive(Clone, Debug)]

@@ -157,16 +157,8 @@ fn slot(line: &Line, codec: impl Fn(&str, u8, Kind) -> Codec) -> Option<SlotConf
 
 fn add_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
     // One number means one thing on all bundled lines (RFC 8843 §8), so a union is exact.
-    for (id, known) in [
-        (ids.mid, Extension::Mid),
-        (ids.rid, Extension::Rid),
-        (ids.audio_level, Extension::AudioLevel),
-        (ids.abs_send_time, Extension::AbsSendTime),
-        (ids.transport_cc, Extension::TransportCc),
-        (ids.abs_capture_time, Extension::CaptureTime),
-        (ids.dependency_descriptor, Extension::Dependency),
-    ] {
-        if let Some(id) = id {
+    for (id, uri) in ids.named() {
+        if let Some(known) = Extension::from_uri(uri) {
             map.set(id, known);
         }
     }

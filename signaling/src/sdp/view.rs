@@ -86,6 +86,24 @@ pub struct ExtensionIds {
     pub dependency_descriptor: Option<u8>,
 }
 
+impl ExtensionIds {
+    /// Those that are in use, each with its URI, for a parser of headers that knows them by it.
+    pub fn named(&self) -> impl Iterator<Item = (u8, &'static str)> {
+        use super::extension::*;
+        [
+            (self.mid, MID),
+            (self.rid, RID),
+            (self.audio_level, AUDIO_LEVEL),
+            (self.abs_send_time, ABS_SEND_TIME),
+            (self.transport_cc, TRANSPORT_CC),
+            (self.abs_capture_time, ABS_CAPTURE_TIME),
+            (self.dependency_descriptor, DEPENDENCY_DESCRIPTOR),
+        ]
+        .into_iter()
+        .filter_map(|(id, uri)| Some((id?, uri)))
+    }
+}
+
 /// How to reach the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteTransport {
