@@ -109,18 +109,30 @@ pub fn charts(ear: &Ear) -> Vec<Chart> {
     ]
 }
 
-/// The command that was run.
+/// The command that was run, as it reads from the folder of its report: the same for every `--out`, so that two
+/// runs of one seed write the same bytes.
 pub fn command() -> String {
-    std::iter::once("undertone".to_string())
-        .chain(std::env::args().skip(1).map(|word| {
-            if word.contains([' ', '\'', '"', '$']) {
-                format!("'{}'", word.replace('\'', r"'\''"))
-            } else {
-                word
-            }
-        }))
-        .collect::<Vec<String>>()
-        .join(" ")
+    let mut words = vec!["undertone".to_string()];
+    let mut arguments = std::env::args().skip(1);
+    while let Some(word) = arguments.next() {
+        match word.strip_prefix("--out=") {
+            Some(_) => words.push("--out=.".into()),
+            None => words.push(quoted(&word)),
+        }
+        if word == "--out" && arguments.next().is_some() {
+            words.push(".".into());
+        }
+    }
+    words.join(" ")
+}
+
+/// A word as a shell takes it back.
+fn quoted(word: &str) -> String {
+    if word.contains([' ', '\'', '"', '$']) {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    } else {
+        word.into()
+    }
 }
 
 /// `report.html` of a lab call.

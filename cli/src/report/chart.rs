@@ -83,9 +83,10 @@ impl Chart {
             let secs = end * f64::from(part) / 4.0;
             let _ = write!(
                 svg,
-                "<text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{:.0} s</text>",
+                "<text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"{}\">{:.0} s</text>",
                 x(secs),
                 HEIGHT - 7.0,
+                if part == 4 { "end" } else { "middle" },
                 secs
             );
         }
