@@ -192,7 +192,7 @@ fn weak(asked: &NetworkArgs) -> NetworkArgs {
     NetworkArgs {
         delay: "30".into(),
         jitter: "20".into(),
-        loss: "8".into(),
+        loss: "5".into(),
         rate: Some("600".into()),
         ..asked.clone()
     }

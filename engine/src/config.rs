@@ -57,6 +57,10 @@ pub struct Config {
     pub audio_slots: usize,
     /// How many others can be seen at once. Default 0: a caller without a screen pays for no pictures.
     pub video_slots: usize,
+    /// How late the owner may come to push and pull sound: the jitter buffer keeps so much more, since what is
+    /// missing when the speaker asks is made up. Default 10 ms, for a thread that shares its processor; zero
+    /// where time is virtual, and nobody is ever late.
+    pub playout_slack: Duration,
     /// First estimate of what the path carries. Default 300 kbit/s: speech and small video start at once.
     pub start_bitrate: Bitrate,
     /// How long to look for a path before giving up. Default 15 s.
@@ -83,6 +87,7 @@ impl Config {
             video: None,
             audio_slots: 3,
             video_slots: 0,
+            playout_slack: Duration::from_millis(10),
             start_bitrate: Bitrate::from_kbps(300),
             connect_timeout: Duration::from_secs(15),
             certificate: Certificate::generate(),

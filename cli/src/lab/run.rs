@@ -117,6 +117,7 @@ impl Lab {
                 audio_slots: count - 1,
                 video_slots: usize::from(camera.is_some()),
                 connect_timeout: Duration::from_secs(60),
+                playout_slack: Duration::ZERO,
                 ..Config::new(role, vec![address(which)], own, anchor)
             };
             let node = world.add(Node::Call(Box::new(Call::new(config))), address(which));

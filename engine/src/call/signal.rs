@@ -228,7 +228,10 @@ impl Call {
         let (clock_rate, red) = (receive.clock_rate, receive.red_payload_type);
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });
         self.slots[index].receiver = match line.kind {
-            Kind::Audio => Receiver::Audio(Box::new(AudioReceiver::new(stream, red, clock_rate)?)),
+            Kind::Audio => {
+                let slack = self.config.playout_slack;
+                Receiver::Audio(Box::new(AudioReceiver::new(stream, red, clock_rate, slack)?))
+            }
             Kind::Video => Receiver::Video(Box::new(VideoReceiver::new(stream, clock_rate))),
         };
         self.sources.insert(ssrc, index);

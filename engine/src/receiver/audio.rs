@@ -76,12 +76,23 @@ impl AudioReceiver {
     ///
     /// # Errors
     /// `CodecError` if the decoder cannot be made.
-    pub fn new(stream: RecvStream, red: Option<u8>, clock_rate: u32) -> Result<AudioReceiver, CodecError> {
+    pub fn new(
+        stream: RecvStream,
+        red: Option<u8>,
+        clock_rate: u32,
+        playout_slack: Duration,
+    ) -> Result<AudioReceiver, CodecError> {
+        let buffer = undertone_jitter::Config {
+            clock_rate,
+            min_delay: playout_slack,
+            start_delay: playout_slack,
+            ..Default::default()
+        };
         Ok(AudioReceiver {
             stream,
             red,
             copied: None,
-            jitter: JitterBuffer::new(undertone_jitter::Config { clock_rate, ..Default::default() }),
+            jitter: JitterBuffer::new(buffer),
             decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             pcm: Vec::with_capacity(8 * FRAME_SAMPLES),
