@@ -61,9 +61,6 @@ pub struct CallArgs {
     /// Trust this certificate (PEM) of a server that has none from a public authority.
     #[arg(long, value_name = "FILE.pem")]
     pub trust: Option<PathBuf>,
-    /// Send media by way of this address, as `undertone demo` does to put a weak link in between.
-    #[arg(long, value_name = "ADDR:PORT", hide = true)]
-    pub via: Option<SocketAddr>,
     /// Results as NDJSON on stdout.
     #[arg(long)]
     pub json: bool,
