@@ -116,13 +116,12 @@ impl MediaPath {
         }
     }
 
-    /// A report arrived; true if it told something of our packets.
-    pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp, rtt: Option<Duration>) -> bool {
+    /// A report arrived.
+    pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp, rtt: Option<Duration>) {
         let outcomes = self.sent.on_feedback(now, report);
         if !outcomes.is_empty() {
             self.cc.on_feedback(now, &outcomes, rtt);
         }
-        !outcomes.is_empty()
     }
 
     /// Time passes.
