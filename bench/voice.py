@@ -14,9 +14,8 @@ import sys
 import tempfile
 
 import numpy as np
-from pesq import pesq
-from scipy.io import wavfile
-from scipy.signal import correlate
+
+import score
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 UNDERTONE = ROOT / "target/release/undertone"
@@ -36,22 +35,6 @@ NETWORKS = [
     ("jitter 0–100 ms", ["--jitter", "100"]),
 ]
 SECS = 20
-RATE = 16_000
-
-
-def read(path):
-    rate, samples = wavfile.read(path)
-    assert rate == RATE, path
-    return samples.astype(np.float64) / 32_768
-
-
-def quality(sent, received):
-    """PESQ-WB after the one shift at which both are most alike, as the metric's own alignment wants it."""
-    product = correlate(received, sent, "full", method="fft")
-    zero = len(sent) - 1
-    lag = int(np.argmax(product[zero : zero + 2 * RATE]))
-    length = min(len(sent), len(received) - lag)
-    return pesq(RATE, sent[:length], received[lag : lag + length], "wb")
 
 
 def run(pair, options, seed):
@@ -66,7 +49,7 @@ def run(pair, options, seed):
         ]:
             figures = result[direction]
             yield (
-                quality(read(out / sent), read(out / received)),
+                score.pesq_wb(*score.align(score.read(out / sent), score.read(out / received))[:2]),
                 figures["m2e_ms"]["p95"],
                 100 * figures["concealed_ratio"],
                 figures["wire_kbps"]["sent"],
@@ -79,9 +62,9 @@ def main():
     print("|---|---|---|---|---|")
     for name, options in NETWORKS:
         rows = [row for pair in PAIRS for seed in seeds for row in run(pair, options, seed)]
-        score, delay, made_up, sent = np.mean(rows, axis=0)
+        quality, delay, made_up, sent = np.mean(rows, axis=0)
         worst = min(row[0] for row in rows)
-        print(f"| {name} | {score:.2f} (least {worst:.2f}) | {delay:.0f} ms | {made_up:.2f} % | {sent:.0f} kbit/s |", flush=True)
+        print(f"| {name} | {quality:.2f} (least {worst:.2f}) | {delay:.0f} ms | {made_up:.2f} % | {sent:.0f} kbit/s |", flush=True)
 
 
 if __name__ == "__main__":

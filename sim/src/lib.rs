@@ -15,6 +15,7 @@ pub mod models;
 pub mod path;
 pub mod pcapng;
 pub mod queue;
+pub mod radio;
 pub mod score;
 pub mod trace;
 pub mod world;

@@ -72,6 +72,8 @@ pub(crate) enum Purpose {
     Loss = 0,
     Outage = 1,
     Jitter = 2,
+    Retry = 3,
+    Stall = 4,
 }
 
 impl Draws {

@@ -1,10 +1,10 @@
 //! One direction of an emulated path.
 //!
-//! Order: loss first, then the bottleneck with its drop-tail queue, then delay and jitter. A lost datagram
-//! takes no room in the queue; rates count IP and UDP headers, since sizes do.
+//! Order: loss first, then the bottleneck with its drop-tail queue, then what a radio adds, then delay and
+//! jitter. A lost datagram takes no room in the queue; rates count IP and UDP headers, since sizes do.
 //!
 //! ```text
-//! offer ─ loss ─ outage ─┬─ queue ─ rate or trace ─ delay + U(0, jitter) ─ Arrives
+//! offer ─ loss ─ outage ─┬─ queue ─ rate or trace, stalls ─ grant ─ retries ─ delay + U(0, jitter) ─ Arrives
 //!             └ Lost     └ Overflowed
 //! ```
 //!
@@ -12,12 +12,14 @@
 
 use crate::loss::{Draws, Loss, Outages, Purpose};
 use crate::queue::Bottleneck;
+use crate::radio::Stalls;
 use crate::trace::Trace;
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Fate, Link, Timestamp};
 
 pub use crate::loss::{Outage, Share};
+pub use crate::radio::{Retry, Stall};
 
 /// What one direction of a path does to datagrams. The default does nothing at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,12 @@ pub struct LinkConfig {
     /// How much may wait before the bottleneck, in time at its rate (behind a trace: at its mean rate). A
     /// datagram that finds more than this waiting is dropped. Default 300 ms, as RFC 8867 §5 has it.
     pub queue: Duration,
+    /// A radio sends at multiples of this time only. Default none: whenever it is free.
+    pub grant: Duration,
+    /// Transmissions that are made again. Default none.
+    pub retry: Option<Retry>,
+    /// Stretches of time in which all waits. A `trace` goes on after each where it stood. Default none.
+    pub stall: Option<Stall>,
 }
 
 impl Default for LinkConfig {
@@ -57,6 +65,9 @@ impl Default for LinkConfig {
             rate: None,
             trace: None,
             queue: Duration::from_millis(300),
+            grant: Duration::ZERO,
+            retry: None,
+            stall: None,
         }
     }
 }
@@ -106,6 +117,10 @@ pub struct LinkModel {
     jitter: Duration,
     reorder: bool,
     jitter_draws: Draws,
+    grant: Duration,
+    retry: Option<Retry>,
+    retry_draws: Draws,
+    stalls: Stalls,
     /// Changes still to come, in order of time.
     changes: VecDeque<(Timestamp, Change)>,
     newest_arrival: Timestamp,
@@ -128,6 +143,10 @@ impl LinkModel {
             jitter: config.jitter,
             reorder: config.reorder,
             jitter_draws: Draws::new(seed, direction, Purpose::Jitter),
+            grant: config.grant,
+            retry: config.retry,
+            retry_draws: Draws::new(seed, direction, Purpose::Retry),
+            stalls: Stalls::new(seed, direction, config.stall),
             changes: VecDeque::new(),
             newest_arrival: Timestamp::ZERO,
             stats: LinkStats::default(),
@@ -139,7 +158,7 @@ impl LinkModel {
     /// announced counts for what is still waiting when it comes.
     pub fn change(&mut self, at: Timestamp, change: Change) {
         if let Change::Rate(rate) = change {
-            self.bottleneck.set_rate(at, rate);
+            self.bottleneck.set_rate(self.stalls.worked(at), rate);
         }
         let place = self.changes.partition_point(|&(other, _)| other <= at);
         self.changes.insert(place, (at, change));
@@ -174,21 +193,33 @@ impl Link for LinkModel {
         // Every packet takes one draw of each kind, whatever its fate: draw n belongs to packet n.
         let lost = self.loss.next_is_lost();
         let jitter = Duration::from_micros(self.jitter_draws.up_to(self.jitter.as_micros() as u64));
+        let retry_draw = self.retry_draws.next();
+        let retries = self.retry.map_or(Duration::ZERO, |retry| retry.delay(retry_draw));
 
         if lost || self.outages.is_out(now) {
             self.stats.lost += 1;
             return Fate::Lost;
         }
-        let Some(left) = self.bottleneck.offer(now, size, self.queue) else {
+        self.stalls.advance(now);
+        let Some(worked) = self.bottleneck.offer(self.stalls.worked(now), size, self.queue) else {
             self.stats.overflowed += 1;
             return Fate::Overflowed;
         };
-        let mut arrival = left + self.delay + jitter;
+        let left = next_grant(self.stalls.when(worked), self.grant);
+        let mut arrival = left + retries + self.delay + jitter;
         if !self.reorder {
             arrival = arrival.max(self.newest_arrival);
         }
         self.newest_arrival = self.newest_arrival.max(arrival);
         self.stats.delivered += size;
         Fate::Arrives(arrival)
+    }
+}
+
+/// The first multiple of `grant` from `at` on; `at` itself without one.
+fn next_grant(at: Timestamp, grant: Duration) -> Timestamp {
+    match grant.as_micros() as u64 {
+        0 => at,
+        grant => Timestamp::from_micros(at.as_micros().div_ceil(grant) * grant),
     }
 }
