@@ -12,8 +12,9 @@ use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{Contents, How, JitterBuffer, Playout, Stretch};
 use undertone_media::{EncodedFrame, Kind, MediaTime, Packet, Timestamp};
+use undertone_transport::recovery::red;
 use undertone_transport::rtp;
-use undertone_transport::stream::{RecvStream, red};
+use undertone_transport::stream::RecvStream;
 
 /// Where 10 ms of played sound came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

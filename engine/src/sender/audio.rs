@@ -6,9 +6,10 @@ use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
 use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_transport::recovery::red;
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
-use undertone_transport::stream::{SendStream, red};
+use undertone_transport::stream::SendStream;
 
 /// Whether the listener was told that nothing follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl AudioSender {
         let before = self.before.replace((header.timestamp, payload.clone()));
         let joined = match (self.red, &before) {
             (Some(red), Some((at, copy))) if self.plan().copies => {
-                red::join(&header, &payload, (*at, copy), red)
+                red::join(&header, &payload, &[(*at, copy)], red)
             }
             _ => None,
         };
