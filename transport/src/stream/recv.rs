@@ -126,7 +126,7 @@ impl RecvStream {
         self.accept(now, header, wire, payload, repaired)
     }
 
-    /// Takes a copy of a packet that a later one carried ([`super::red`]), after that later one. `None` if it
+    /// Takes a copy of a packet that a later one carried ([`crate::recovery`]), after that later one. `None` if it
     /// brings nothing new, as nearly always.
     pub fn receive_copy(&mut self, now: Timestamp, header: &Header, payload: &[u8]) -> Option<Packet> {
         let (_, newest) = self.span?;
