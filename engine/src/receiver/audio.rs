@@ -12,8 +12,8 @@ use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{Contents, How, JitterBuffer, Playout, Stretch};
 use undertone_media::{EncodedFrame, Kind, MediaTime, Packet, SeqNo, Timestamp};
-use undertone_transport::rtp;
 use undertone_transport::recovery::{red, rlc};
+use undertone_transport::rtp;
 use undertone_transport::stream::RecvStream;
 
 /// Where 10 ms of played sound came from.
@@ -103,6 +103,8 @@ struct Patience {
     needed: Timestamp,
 }
 
+/// Playout moves in steps of 10 ms, and would settle so much above what is asked for on average.
+const EARLY: Duration = Duration::from_millis(5);
 /// Where packets were lost for so long, they are again; and playout does not move for less.
 const HELD_FOR: Duration = Duration::from_secs(8);
 
@@ -220,7 +222,9 @@ impl AudioReceiver {
         let protected = protected(carrier.payload, transform.is_opaque());
         let recovered = self.code.receive(header, &carrier, &protected);
         let ticks = self.code.reach().map(u64::from);
-        self.coded = ticks.map(|ticks| Duration::from_micros(ticks * 1_000_000 / u64::from(self.stream.config().clock_rate)));
+        self.coded = ticks.map(|ticks| {
+            Duration::from_micros(ticks * 1_000_000 / u64::from(self.stream.config().clock_rate))
+        });
         let own = rtp::Header { payload_type: self.stream.config().payload_type, ..*header };
         let packet = self.stream.receive(now, &own, carrier.payload);
         self.insert(now, packet, transform);
@@ -228,6 +232,11 @@ impl AudioReceiver {
             let copy = self.stream.receive_copy(now, &header, &payload);
             self.insert_repaired(now, copy, Origin::Code, transform);
         }
+    }
+
+    /// Packets got lost before there was any media: the first are waited for as if some of them were.
+    pub(crate) fn on_rough_start(&mut self, now: Timestamp) {
+        self.patience.loss = Some(now);
     }
 
     /// While lost packets come back by themselves, or their gist does, they need not be asked for.
@@ -288,10 +297,9 @@ impl AudioReceiver {
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        let patience =
-            self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
+        let patience = self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
         let known = self.coded.is_some() || patience > Duration::ZERO;
-        self.jitter.wait_for_repairs(known.then_some(patience));
+        self.jitter.wait_for_repairs(known.then_some(patience.saturating_sub(EARLY)));
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
         // by a sound buffer, and keeps a broken one from hanging the speaker.
         for _ in 0..16 {
