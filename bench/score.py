@@ -111,6 +111,17 @@ def score(sent, heard):
     }
 
 
+def score_call(sent, heard, piece_s=8):
+    """PESQ and ESTOI of a long talk: the mean over pieces, each aligned alone, since a jitter buffer moves.
+
+    Both begin at the same moment; `heard` is late by less than `LATEST_S`.
+    """
+    piece, late = piece_s * RATE, int(LATEST_S * RATE)
+    starts = range(0, max(1, len(sent) - piece + 1), piece)
+    pairs = [align(sent[start : start + piece], heard[start : start + piece + late])[:2] for start in starts]
+    return float(np.mean([pesq_wb(*pair) for pair in pairs])), float(np.mean([estoi(*pair) for pair in pairs]))
+
+
 def _row(pair):
     figures = score(read(pair["ref"]), read(pair["deg"]))
     return pair | {name: round(value, 4) for name, value in figures.items()}
