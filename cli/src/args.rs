@@ -130,6 +130,35 @@ pub struct TokenArgs {
 pub enum LabCommand {
     /// A whole call: two ends, or three through the SFU.
     Call(Box<LabCallArgs>),
+    /// The receiver alone on recorded arrival times: jitter buffer, decoder, concealment, stretching.
+    Jitter(LabJitterArgs),
+}
+
+/// `undertone lab jitter`.
+///
+/// Packets hold 20 ms. Playout starts with the first arrival and ends a second after the last packet was sent.
+/// Mouth to ear is from the capture of a step's last sample until it has been played; while nothing real plays,
+/// capture is reckoned to go on. What the decoder makes up counts as made up, the end of the trace included. These
+/// are the definitions of the usual bench of WebRTC's NetEq, which is fed uncoded samples. Here packets are Opus,
+/// because its decoder is what conceals; its look-ahead (`codec_lookahead_ms`) is the encoder's and not counted in
+/// mouth to ear, so that both measure the buffer.
+#[derive(Debug, Args)]
+pub struct LabJitterArgs {
+    /// When packets came: lines `seq,send_ms,arrival_ms`, −1 for a lost one; a header may come first.
+    #[arg(long, value_name = "FILE.csv")]
+    pub arrivals: PathBuf,
+    /// What is said (WAV, in a loop from the first packet).
+    #[arg(long, value_name = "A.wav")]
+    pub speech: PathBuf,
+    /// Rate of the Opus packets. High, so that what is heard of playout is not the codec.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(6..=128))]
+    pub kbps: u32,
+    /// Writes sent.wav, played.wav and report.html here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The result as one line of JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Who carries the media.

@@ -27,18 +27,17 @@ fn packets(config: &opus::EncoderConfig, pcm: &[i16]) -> Vec<Vec<u8>> {
 
 fn encode_speech(c: &mut Criterion) {
     let pcm = speech();
-    let dred = opus::EncoderConfig {
-        bitrate: Bitrate::from_kbps(32),
-        dred: Duration::from_millis(500),
-        expected_loss_percent: 20,
-        ..Default::default()
-    };
-    for (name, config) in [("plain", opus::EncoderConfig::default()), ("dred", dred)] {
+    let wanted = opus::Redundancy { span: Duration::from_millis(480), quantiser: 4, slope: 2 };
+    for (name, redundancy) in [("plain", false), ("redundancy", true)] {
+        let config = opus::EncoderConfig { redundancy, ..Default::default() };
         let mut encoder = opus::Encoder::new(&config).expect("an encoder");
-        let mut packet = Vec::new();
+        let (mut packet, mut dressed) = (Vec::new(), Vec::new());
         let mut chunks = pcm.chunks_exact(MS_20).cycle();
         c.bench_function(&format!("encode/opus_20ms_{name}"), |b| {
-            b.iter(|| encoder.encode(black_box(chunks.next().expect("endless")), &mut packet));
+            b.iter(|| {
+                encoder.encode(black_box(chunks.next().expect("endless")), &mut packet).expect("20 ms");
+                encoder.dress(wanted, &packet, &mut dressed)
+            });
         });
     }
 }

@@ -419,9 +419,8 @@ fn sounds(speech: &[i16], add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         (
             "dred",
             opus::EncoderConfig {
-                bitrate: Bitrate::from_kbps(40),
-                expected_loss_percent: 30,
-                dred: Duration::from_millis(600),
+                bitrate: Bitrate::from_kbps(9),
+                redundancy: true,
                 ..opus::EncoderConfig::default()
             },
             320,
@@ -430,9 +429,13 @@ fn sounds(speech: &[i16], add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
     for (level, (name, config, samples)) in (0..).zip(settings) {
         let mut encoder = opus::Encoder::new(&config).expect("an encoder can be made");
         let (mut steps, mut played) = (vec![level], Vec::new());
-        let mut packet = Vec::new();
+        let wanted = opus::Redundancy { span: Duration::from_millis(600), quantiser: 4, slope: 2 };
+        let (mut bare, mut packet) = (Vec::new(), Vec::new());
         for (at, pcm) in speech[16_000..].chunks_exact(samples).take(40).enumerate() {
-            encoder.encode(pcm, &mut packet).expect("it encodes");
+            encoder.encode(pcm, &mut bare).expect("it encodes");
+            if !encoder.dress(wanted, &bare, &mut packet) {
+                packet.clone_from(&bare);
+            }
             if at >= 26 {
                 Script::put(&mut steps, [0, 3 | 16 << 3, 4, 5 | 3 << 3][at % 4], &packet);
             }

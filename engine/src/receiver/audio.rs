@@ -69,6 +69,8 @@ pub struct AudioReceiver {
     spans: VecDeque<Span>,
     undecodable: u64,
     frames: [u64; 6],
+    /// Samples that stretching took out, and put in.
+    stretched: (u64, u64),
 }
 
 impl AudioReceiver {
@@ -100,6 +102,7 @@ impl AudioReceiver {
             spans: VecDeque::new(),
             undecodable: 0,
             frames: [0; 6],
+            stretched: (0, 0),
         })
     }
 
@@ -190,12 +193,16 @@ impl AudioReceiver {
                     self.decoder.conceal(samples, &mut self.scratch);
                     (Origin::Plc, Some(packet.time))
                 } else {
+                    let before = self.scratch.len() as i64;
                     match stretch {
                         Stretch::None => {}
                         Stretch::Faster(budget) => self.stretch(Change::Faster, budget),
                         Stretch::Slower(budget) => self.stretch(Change::Slower, budget),
                     }
-                    (if packet.repaired { Origin::Rtx } else { Origin::Decoded }, Some(packet.time))
+                    // What is left of a stretched packet is dated by its end, where what follows joins.
+                    let removed = (before - self.scratch.len() as i64) * OPUS_TICKS_PER_SAMPLE as i64;
+                    let time = MediaTime(packet.time.0.saturating_add_signed(removed));
+                    (if packet.repaired { Origin::Rtx } else { Origin::Decoded }, Some(time))
                 }
             }
             Playout::Recover { from, missing, how, .. } => {
@@ -240,6 +247,10 @@ impl AudioReceiver {
             if changed == 0 {
                 return;
             }
+            match change {
+                Change::Faster => self.stretched.0 += changed as u64,
+                Change::Slower => self.stretched.1 += changed as u64,
+            }
             left -= changed;
         }
     }
@@ -272,6 +283,11 @@ impl AudioReceiver {
     /// Steps of 10 ms played so far, by origin.
     pub fn frames(&self, origin: Origin) -> u64 {
         self.frames[origin as usize]
+    }
+
+    /// Samples that stretching took out, and put in.
+    pub fn stretched(&self) -> (u64, u64) {
+        self.stretched
     }
 
     /// Packets whose payload was no Opus packet: the speaker's fault.

@@ -1,0 +1,175 @@
+//! Speech to packets.
+
+use super::redundancy::{Redundancy, Redundant};
+use super::{LARGEST, LONGEST, QUANTUM, failed};
+use crate::{CodecError, SAMPLE_RATE};
+use opusic_sys as sys;
+use std::ffi::c_int;
+use std::ptr::NonNull;
+use std::time::Duration;
+use undertone_media::Bitrate;
+
+/// How an [`Encoder`] codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderConfig {
+    /// The mean rate of the packets' payload. Default 22 kbit/s: PESQ-WB 4.46 with LACE.
+    pub bitrate: Bitrate,
+    /// How hard it works, 0–10. Default 9.
+    pub complexity: u8,
+    /// Repeat important frames at low rate in the next packet (in-band FEC, RFC 6716 §2.1.7). Costs quality
+    /// at no loss, so it should follow the loss. Default off.
+    pub lbrr: bool,
+    /// The loss that LBRR is scaled to, in percent. Default 0.
+    pub expected_loss_percent: u8,
+    /// Send next to nothing while the speaker is silent. Default off.
+    pub dtx: bool,
+    /// Watch the speech beside coding it, so that [`Encoder::dress`] has something to say of the past. Default off.
+    pub redundancy: bool,
+}
+
+impl Default for EncoderConfig {
+    fn default() -> EncoderConfig {
+        EncoderConfig {
+            bitrate: Bitrate::from_kbps(22),
+            complexity: 9,
+            lbrr: false,
+            expected_loss_percent: 0,
+            dtx: false,
+            redundancy: false,
+        }
+    }
+}
+
+/// Turns 16 kHz mono speech into Opus packets.
+#[derive(Debug)]
+pub struct Encoder {
+    raw: NonNull<sys::OpusEncoder>,
+    /// Room for the largest packet, so that the caller's needs no more than the packet itself.
+    room: Box<[u8]>,
+    redundant: Option<Redundant>,
+}
+
+// SAFETY: the state is plain memory that only this handle points to; libopus keeps no thread-local data.
+unsafe impl Send for Encoder {}
+
+impl Encoder {
+    /// Prepares an encoder.
+    ///
+    /// # Errors
+    /// `Library` if libopus cannot be set up so (no memory).
+    pub fn new(config: &EncoderConfig) -> Result<Encoder, CodecError> {
+        let mut code = 0;
+        let application = sys::OPUS_APPLICATION_AUDIO; // VOIP but for its high-pass: see above
+        // SAFETY: the arguments are valid and `code` outlives the call; the result is checked for null.
+        let raw = unsafe { sys::opus_encoder_create(SAMPLE_RATE as i32, 1, application, &mut code) };
+        let raw = NonNull::new(raw).ok_or(failed(code))?;
+        let redundant = config.redundancy.then(Redundant::new);
+        let mut encoder = Encoder { raw, room: vec![0; LARGEST].into(), redundant };
+        encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
+        encoder.set(sys::OPUS_SET_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
+        encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
+        encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity.min(10)))?;
+        encoder.set_bitrate(config.bitrate);
+        encoder.set_lbrr(config.lbrr);
+        encoder.set_expected_loss(config.expected_loss_percent);
+        encoder.set_dtx(config.dtx);
+        Ok(encoder)
+    }
+
+    /// Changes the mean rate from the next packet on; kept within what speech can use, 6–128 kbit/s.
+    pub fn set_bitrate(&mut self, bitrate: Bitrate) {
+        let bps = bitrate.as_bps().clamp(6_000, 128_000) as c_int;
+        self.set_known(sys::OPUS_SET_BITRATE_REQUEST, bps);
+    }
+
+    /// Turns low-rate copies of earlier frames on or off.
+    pub fn set_lbrr(&mut self, on: bool) {
+        self.set_known(sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(on));
+    }
+
+    /// Tells how much loss to arm against, in percent.
+    pub fn set_expected_loss(&mut self, percent: u8) {
+        self.set_known(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(percent.min(100)));
+    }
+
+    /// Turns discontinuous transmission on or off.
+    pub fn set_dtx(&mut self, on: bool) {
+        self.set_known(sys::OPUS_SET_DTX_REQUEST, c_int::from(on));
+    }
+
+    /// How much later a sample comes out of the decoder than it went in here.
+    pub fn lookahead(&self) -> Duration {
+        let mut samples: i32 = 0;
+        // SAFETY: the handle is valid, and this request writes one opus_int32.
+        unsafe {
+            sys::opus_encoder_ctl(
+                self.raw.as_ptr(),
+                sys::OPUS_GET_LOOKAHEAD_REQUEST,
+                &mut samples as *mut i32,
+            )
+        };
+        Duration::from_micros(samples.max(0) as u64 * 1_000_000 / u64::from(SAMPLE_RATE))
+    }
+
+    /// Codes 20, 40, 60, 80, 100 or 120 ms into `out`, which is emptied first. A result of two bytes or less
+    /// is discontinuous transmission: there is nothing to send.
+    ///
+    /// # Errors
+    /// `ApiMisuse` if `pcm` is not such a length; `Library` if libopus fails.
+    pub fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.clear();
+        if pcm.is_empty() || pcm.len() > LONGEST || !pcm.len().is_multiple_of(8 * QUANTUM) {
+            return Err(CodecError::ApiMisuse("an Opus packet holds 20 to 120 ms in steps of 20 ms"));
+        }
+        if let Some(redundant) = &mut self.redundant {
+            redundant.push(pcm);
+        }
+        // SAFETY: the handle is valid, `pcm` holds as many samples as said, `room` as many bytes.
+        let written = unsafe {
+            sys::opus_encode(
+                self.raw.as_ptr(),
+                pcm.as_ptr(),
+                pcm.len() as c_int,
+                self.room.as_mut_ptr(),
+                self.room.len() as i32,
+            )
+        };
+        let packet = usize::try_from(written).map_err(|_| failed(written))?;
+        out.extend_from_slice(&self.room[..packet]);
+        Ok(())
+    }
+
+    /// Writes the packet just coded into `out` with deep redundancy in its padding, which decoders without it skip. False,
+    /// and `out` untouched, if the encoder was not made for it, or if the past that it should tell was silence.
+    pub fn dress(&mut self, wanted: Redundancy, packet: &[u8], out: &mut Vec<u8>) -> bool {
+        self.redundant.as_mut().is_some_and(|redundant| redundant.dress(wanted, packet, out))
+    }
+
+    /// True while libopus has kept to the memory that it was given for the redundancy. Its size is not told by the
+    /// library, so a test asks.
+    #[doc(hidden)]
+    pub fn is_within_bounds(&self) -> bool {
+        self.redundant.as_ref().is_none_or(Redundant::is_within_bounds)
+    }
+
+    fn set(&mut self, request: c_int, value: c_int) -> Result<(), CodecError> {
+        // SAFETY: the handle is valid, and every request used here takes one opus_int32.
+        match unsafe { sys::opus_encoder_ctl(self.raw.as_ptr(), request, value) } {
+            sys::OPUS_OK => Ok(()),
+            code => Err(failed(code)),
+        }
+    }
+
+    /// For values that are clamped into range before: libopus refuses nothing else.
+    fn set_known(&mut self, request: c_int, value: c_int) {
+        let done = self.set(request, value);
+        debug_assert!(done.is_ok(), "libopus refused {request} = {value}");
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from opus_encoder_create and is dropped once.
+        unsafe { sys::opus_encoder_destroy(self.raw.as_ptr()) }
+    }
+}

@@ -1,0 +1,193 @@
+//! Deep redundancy: what packets tell of the past, at any rate, for decoders that know it and for those that do not.
+
+mod speech;
+
+use proptest::prelude::*;
+use speech::{energy, reading};
+use std::time::Duration;
+use undertone_codec::opus::{
+    Decoder, DecoderConfig, Encoder, EncoderConfig, Redundancy, packet_duration, strip,
+};
+use undertone_media::Bitrate;
+
+const MS_20: usize = 320;
+const HALF_SECOND: Redundancy = Redundancy { span: Duration::from_millis(480), quantiser: 4, slope: 2 };
+
+/// Packets as coded, and the same with redundancy.
+fn encode(kbps: u64, packet_samples: usize, wanted: Redundancy, pcm: &[i16]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let config =
+        EncoderConfig { bitrate: Bitrate::from_kbps(kbps), redundancy: true, ..EncoderConfig::default() };
+    let mut encoder = Encoder::new(&config).unwrap();
+    let packets = pcm
+        .chunks_exact(packet_samples)
+        .map(|chunk| {
+            let (mut bare, mut dressed) = (Vec::new(), Vec::new());
+            encoder.encode(chunk, &mut bare).unwrap();
+            if !encoder.dress(wanted, &bare, &mut dressed) {
+                dressed.clone_from(&bare);
+            }
+            (bare, dressed)
+        })
+        .collect();
+    assert!(encoder.is_within_bounds(), "libopus needs more room than it is given: see STATE_BYTES");
+    packets
+}
+
+/// Loudness in steps of 20 ms: what deep redundancy promises to keep, since it invents the waveform.
+fn envelope(pcm: &[i16]) -> Vec<f64> {
+    pcm.chunks_exact(MS_20).map(|chunk| energy(chunk).max(1.0).log10()).collect()
+}
+
+fn decode(packets: &[(Vec<u8>, Vec<u8>)]) -> Vec<i16> {
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    for (_, packet) in packets {
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    pcm
+}
+
+/// How far 200 ms are from what was said when the packet after them brings them back, and when they are concealed.
+fn filled(packets: &[(Vec<u8>, Vec<u8>)], burst: usize) -> (f64, f64) {
+    let (mut deep_error, mut plc_error) = (0.0, 0.0);
+    for lost in (40..packets.len() - 20).step_by(25) {
+        let whole = decode(&packets[..lost + burst]);
+        for deep in [true, false] {
+            let mut out = Vec::new();
+            let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+            for (_, packet) in &packets[..lost] {
+                decoder.decode(packet, &mut out).unwrap();
+            }
+            let span = decoder.parse_dred(&packets[lost + burst].1);
+            for offset in (1..=burst).rev().map(|back| back * MS_20) {
+                // Where nobody spoke there is nothing to bring back.
+                if !(deep && span.is_some_and(|span| offset <= span.reach)) {
+                    decoder.conceal(MS_20, &mut out);
+                } else {
+                    assert!(decoder.recover_dred(offset, MS_20, &mut out));
+                }
+            }
+            let from = lost * MS_20;
+            let error: f64 =
+                envelope(&whole[from..]).iter().zip(envelope(&out[from..])).map(|(a, b)| (a - b).abs()).sum();
+            *if deep { &mut deep_error } else { &mut plc_error } += error;
+        }
+    }
+    (deep_error, plc_error)
+}
+
+#[test]
+fn a_burst_is_filled_at_any_rate() {
+    for kbps in [6, 9, 22] {
+        let (deep, concealed) = filled(&encode(kbps, MS_20, HALF_SECOND, &reading()), 10);
+        assert!(deep < 0.55 * concealed, "{kbps} kbit/s: {deep} against {concealed}");
+    }
+}
+
+#[test]
+fn stripped_packets_are_as_coded() {
+    for ms in [20, 40, 60, 80, 100, 120] {
+        for (bare, dressed) in encode(9, ms * 16, HALF_SECOND, &reading()) {
+            assert_eq!(packet_duration(&dressed), packet_duration(&bare));
+            assert_eq!(strip(&dressed).unwrap(), bare, "{ms} ms");
+        }
+    }
+}
+
+#[test]
+fn redundancy_leaves_the_speech_as_it_is() {
+    let packets = encode(9, 3 * MS_20, HALF_SECOND, &reading());
+    let bare: Vec<_> = packets.iter().map(|(bare, _)| (Vec::new(), bare.clone())).collect();
+    assert_eq!(decode(&packets), decode(&bare));
+}
+
+#[test]
+fn its_price_is_what_the_quantiser_says() {
+    let bits = |wanted| {
+        let packets = encode(9, 3 * MS_20, wanted, &reading());
+        let more =
+            packets.iter().skip(10).map(|(bare, dressed)| 8 * (dressed.len() - bare.len())).sum::<usize>();
+        more / (packets.len() - 10)
+    };
+    let span = |ms, quantiser, slope| Redundancy { span: Duration::from_millis(ms), quantiser, slope };
+    let (fine, coarse, short) = (bits(span(480, 2, 2)), bits(span(480, 9, 2)), bits(span(160, 2, 2)));
+    assert!((500..1000).contains(&fine), "{fine} bits");
+    assert!(coarse < fine / 2, "{coarse} against {fine} bits");
+    assert!(short < fine / 2, "{short} against {fine} bits");
+    assert_eq!(bits(span(0, 2, 2)), 0);
+}
+
+#[test]
+fn nothing_is_told_beyond_the_reach() {
+    let packets =
+        encode(9, MS_20, Redundancy { span: Duration::from_millis(200), ..HALF_SECOND }, &reading());
+    let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+    let mut pcm = Vec::new();
+    assert!(!decoder.recover_dred(MS_20, MS_20, &mut pcm), "nothing was parsed");
+    let reach = decoder.parse_dred(&packets[100].1).expect("it carries redundancy").reach;
+    assert!((2400..=6400).contains(&reach), "{reach}");
+    assert!(!decoder.recover_dred(reach + 40, 40, &mut pcm));
+    assert!(!decoder.recover_dred(MS_20, 2 * MS_20, &mut pcm), "into the packet itself");
+    assert!(!decoder.recover_dred(MS_20, 17, &mut pcm));
+    assert!(pcm.is_empty());
+    assert!(decoder.recover_dred(reach, MS_20.min(reach), &mut pcm));
+    assert!(decoder.parse_dred(&[]).is_none());
+    assert!(!decoder.recover_dred(MS_20, MS_20, &mut pcm), "a packet without any forgets the last");
+}
+
+#[test]
+fn silence_has_nothing_to_tell() {
+    let config = EncoderConfig { redundancy: true, ..EncoderConfig::default() };
+    let mut encoder = Encoder::new(&config).unwrap();
+    let (mut bare, mut dressed) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        encoder.encode(&[0; MS_20], &mut bare).unwrap();
+    }
+    assert!(!encoder.dress(HALF_SECOND, &bare, &mut dressed));
+    assert!(dressed.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Whatever a peer puts where redundancy belongs: it is read or refused, and speech can be asked for anywhere.
+    #[test]
+    fn any_padding_is_read_without_harm(
+        junk in prop::collection::vec(any::<u8>(), 0..300),
+        flip in 0usize..2000,
+        offset in 0usize..30_000,
+    ) {
+        let (bare, mut dressed) = encode(9, MS_20, HALF_SECOND, &reading()[..16_000]).pop().unwrap();
+        let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+        let mut pcm = Vec::new();
+        decoder.decode(&bare, &mut pcm).unwrap();
+        let place = flip / 8 % dressed.len();
+        dressed[place] ^= 1 << (flip % 8);
+        for packet in [&dressed, &[&[bare[0] | 3, 0x41, junk.len().min(254) as u8][..], &junk].concat()] {
+            let reach = decoder.parse_dred(packet).map_or(0, |span| span.reach);
+            decoder.recover_dred(offset.min(reach), MS_20, &mut pcm);
+            strip(packet);
+        }
+    }
+
+    #[test]
+    fn damaged_redundancy_never_crashes(
+        damage in prop::collection::vec((0usize..400, any::<u8>()), 1..5),
+        cut in 1usize..400,
+    ) {
+        let wanted = Redundancy { span: Duration::from_millis(1000), ..HALF_SECOND };
+        let (_, mut packet) = encode(32, MS_20, wanted, &reading()[..8000]).pop().unwrap();
+        for (at, byte) in damage {
+            let length = packet.len();
+            packet[at % length] = byte;
+        }
+        packet.truncate(cut);
+        let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+        let mut pcm = Vec::new();
+        if let Some(span) = decoder.parse_dred(&packet) {
+            for offset in (MS_20..=span.reach).step_by(MS_20) {
+                decoder.recover_dred(offset, MS_20, &mut pcm);
+            }
+        }
+        let _ = decoder.decode(&packet, &mut pcm);
+    }
+}
