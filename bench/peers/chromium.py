@@ -43,12 +43,10 @@ def call(clips, seed, red=False, **link):
             sent = _from(out, f"{speaker}-said", result["from_ms"])
             heard = _from(out, f"{listener}-heard", result["from_ms"])
             delays = _delays(sent, heard)
-            pesq, estoi = score.score_call(sent, heard)
-            rows.append([pesq, estoi, *(np.percentile(delays, [50, 95]) if len(delays) else [np.nan] * 2)])
-    pesq, estoi, p50, p95 = map(float, np.mean(rows, axis=0))
+            rows.append([score.score_call(sent, heard), *(np.percentile(delays, [50, 95]) if len(delays) else [np.nan] * 2)])
+    pesq, p50, p95 = map(float, np.mean(rows, axis=0))
     return {
         "pesq": pesq,
-        "estoi": estoi,
         "m2e_p50": p50,
         "m2e_p95": p95,
         "concealed_ratio": result["concealed_ratio"],
