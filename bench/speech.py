@@ -55,7 +55,7 @@ CELLS = [
 ]
 
 # Every way in which a peer may be set up: packet time in ms and copies of earlier packets. The best of a cell counts.
-LONG = ((20, 0), (60, 0), (100, 0))
+LONG = ((20, 0), (60, 0), (100, 0), (120, 0))
 COPIES = tuple((packet_ms, copies) for packet_ms in (20, 60) for copies in (1, 2))
 PEERS = {
     "Opus, in-band FEC": (lambda: codecs.Opus(), LONG),
