@@ -95,7 +95,8 @@ def said_once(job):
     """One clip through one engine: its job with the figures, or `None` where the engine cannot do it at all."""
     sent = score.read(job["clip"])
     if job["engine"] == OURS:
-        heard, wire_kbps = ours(job)
+        heard, wire_kbps, plan = ours(job)
+        job = job | {"packet_ms": plan["packet_ms"]}
     else:
         make, _ = PEERS[job["engine"]]
         pcm = (sent * 32_768).astype(np.int16)
@@ -114,7 +115,7 @@ def said_once(job):
 
 
 def ours(job):
-    """`undertone lab speech`: what was heard, and the rate on the wire."""
+    """`undertone lab speech`: what was heard, the rate on the wire and the plan."""
     with tempfile.TemporaryDirectory() as out:
         command = [UNDERTONE, "lab", "speech", "--json", "--out", out, "--speech", job["clip"], "--seed", job["seed"]]
         command += ["--wire-kbps", job["wire"], "--lookahead-ms", job["lookahead_ms"]]
@@ -122,7 +123,7 @@ def ours(job):
         if "plan" in job:
             command += ["--plan", json.dumps(job["plan"])]
         result = json.loads(run(command))
-        return score.read(f"{out}/received.wav"), result["wire_kbps"]
+        return score.read(f"{out}/received.wav"), result["wire_kbps"], result["plan"]
 
 
 def rows(pool, jobs):
@@ -152,7 +153,8 @@ def cells():
 def measure_loss(pool):
     found = []
     for cell, runs in cells():
-        figures = mean(rows(pool, [cell | {"engine": OURS} | run for run in runs]), *FIGURES)
+        some = rows(pool, [cell | {"engine": OURS} | run for run in runs])
+        figures = mean(some, *FIGURES) | {"packet_ms": some[0]["packet_ms"]}
         found.append(tell(cell | {"engines": {OURS: figures}}))
     return found
 
@@ -434,9 +436,9 @@ def write():
         "LADDER": ladder_table(found["ladder"]),
         "JITTER": jitter_table(found["jitter"]),
         "CALLS": calls_table(joined(found["calls"], found["calls-chromium"])),
-        "CHROMIUM": found["calls-chromium"][0]["chromium"].replace("/", " "),
+        "CHROMIUM": found["calls-chromium"][0]["chromium"].replace("Chrome/", "Chromium "),
         "MACHINE": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
-        "DATES": ", ".join(f"{name} {it['date']}" for name, it in kept.items()),
+        "DATES": " and ".join(sorted({it["date"] for it in kept.values()})),
         "CLIPS": str(len(CLIPS)),
         "SEEDS": str(len(SEEDS)),
     }
