@@ -239,6 +239,12 @@ impl JitterBuffer {
         self.target.expect_repair(after.min(self.config.max_delay));
     }
 
+    /// Lost packets come back by themselves within `patience` of their turn, and those that do not are not waited for.
+    /// `None`: that is not known.
+    pub fn limit_repair(&mut self, patience: Option<Duration>) {
+        self.target.limit_repair(patience);
+    }
+
     /// The delay above the fastest path that is aimed at now.
     pub fn target(&self) -> Duration {
         Duration::from_micros(self.aim() as u64)
@@ -321,7 +327,7 @@ impl JitterBuffer {
     /// Keeps no more than [`Config::max_delay`] of sound.
     fn bound(&mut self) {
         self.stats.buffered = self.buffer.duration();
-        while self.stats.buffered > self.config.max_delay.max(MAX_PACKET * 2) {
+        while self.stats.buffered > self.config.max_delay + MAX_PACKET * 2 {
             let Some(oldest) = self.buffer.take_first() else { return };
             self.stats.dropped += 1;
             self.stats.buffered = self.buffer.duration();

@@ -74,6 +74,14 @@ struct Candidate {
     playing: i64,
     /// What its listener has suffered: microseconds squared, fading.
     bill: u64,
+    /// What repairs that came too late for it have added.
+    repairs: u64,
+}
+
+impl Candidate {
+    fn owes(&self) -> u64 {
+        self.bill.saturating_add(self.repairs)
+    }
 }
 
 /// Finds the target delay.
@@ -87,6 +95,8 @@ pub struct Target {
     heard: u64,
     /// How late a lost packet is that was asked for once, in µs.
     repair: i64,
+    /// What comes back later than this is not waited for, in µs.
+    patience: i64,
 }
 
 /// How many times a repair counts in the first moments of a call.
@@ -138,10 +148,11 @@ impl Target {
                 target,
                 playing: target,
                 bill: price(&costs, (target - start).abs()).saturating_mul(prior),
+                repairs: 0,
             })
             .collect();
         let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
-        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0 }
+        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0, patience: i64::MAX }
     }
 
     /// The delay above the fastest path to aim at.
@@ -156,6 +167,25 @@ impl Target {
     /// A lost packet that is asked for is back so long after its turn, if nothing more goes wrong.
     pub fn expect_repair(&mut self, after: Duration) {
         self.repair = after.as_micros() as i64;
+    }
+
+    /// The sender has weighed what stays lost against the wait, and protects packets for so long: what comes back later is
+    /// an accident, and no reason to wait longer. `None`: all that comes back counts.
+    pub fn limit_repair(&mut self, patience: Option<Duration>) {
+        let patience = patience.map_or(i64::MAX, |patience| patience.as_micros() as i64);
+        if (patience - self.patience).abs() <= STEP {
+            return;
+        }
+        self.patience = patience;
+        if patience == i64::MAX {
+            return;
+        }
+        // What repairs have taught under another protection holds no more: now all that does not wait so long suffers
+        // alike, and what waits longer gains nothing.
+        let most = self.candidates.iter().map(|candidate| candidate.repairs).max().unwrap_or(0);
+        for candidate in &mut self.candidates {
+            candidate.repairs = if candidate.target < patience { most } else { 0 };
+        }
     }
 
     /// A packet of `duration` did not come in its turn. Loss comes at a rate, where a stall comes once: a packet
@@ -175,7 +205,7 @@ impl Target {
         let Some(repaired) = self.presumed() else { return };
         let suffered = self.costs.concealment.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.playing < repaired) {
-            candidate.bill = change(candidate.bill, suffered);
+            candidate.repairs = change(candidate.repairs, suffered);
         }
     }
 
@@ -202,6 +232,9 @@ impl Target {
             }
         }
         self.base = Some(base);
+        if coming == Coming::Repaired && transit - base > self.patience.saturating_add(STEP / 2) {
+            return;
+        }
         let memory_micros = memory as u64;
         let presumed = self.presumed().unwrap_or(i64::MIN);
         if coming == Coming::Straggling {
@@ -237,14 +270,16 @@ impl Target {
                     made_up = (transit - aim).max(0);
                 }
             }
-            let mut owes = candidate.bill;
-            if !matches!(coming, Coming::Straggling | Coming::Repaired) {
+            let suffered = concealment.saturating_mul(made_up as u64);
+            if matches!(coming, Coming::Straggling | Coming::Repaired) {
                 // Time passes once: a straggler shares its place with what played instead.
-                owes -= (u128::from(owes) * span as u128 / memory) as u64;
-                let delay = price(&self.costs, candidate.playing - base);
-                owes = owes.saturating_add(delay.saturating_mul(span as u64));
+                candidate.repairs = candidate.repairs.saturating_add(suffered);
+                continue;
             }
-            candidate.bill = owes.saturating_add(concealment.saturating_mul(made_up as u64));
+            let fade = |owes: u64| owes - (u128::from(owes) * span as u128 / memory) as u64;
+            candidate.repairs = fade(candidate.repairs);
+            let delay = price(&self.costs, candidate.playing - base).saturating_mul(span as u64);
+            candidate.bill = fade(candidate.bill).saturating_add(delay).saturating_add(suffered);
         }
         self.choose();
     }
@@ -252,7 +287,7 @@ impl Target {
     /// Moves to the cheapest candidate if it is clearly cheaper: each move is heard as stretching.
     fn choose(&mut self) {
         let Some((cheapest, bill)) =
-            self.candidates.iter().map(|c| c.bill).enumerate().min_by_key(|&(_, bill)| bill)
+            self.candidates.iter().map(Candidate::owes).enumerate().min_by_key(|&(_, bill)| bill)
         else {
             return;
         };
@@ -263,8 +298,9 @@ impl Target {
         let ceiling = bill.saturating_add(held.saturating_mul(memory));
         for candidate in self.candidates.iter_mut().take(cheapest) {
             candidate.bill = candidate.bill.min(ceiling);
+            candidate.repairs = candidate.repairs.min(ceiling - candidate.bill);
         }
-        let current = self.candidates.get(self.chosen).map_or(u64::MAX, |c| c.bill);
+        let current = self.candidates.get(self.chosen).map_or(u64::MAX, Candidate::owes);
         if bill.saturating_add(WORTHWHILE * memory) < current {
             self.chosen = cheapest;
         }
