@@ -156,7 +156,9 @@ const LEAST_RATE: Bitrate = Bitrate::from_bps(RATES[0].0);
 /// From here on longer packets would save what nobody misses, and cost delay.
 const HEADERS_CHEAP: Bitrate = Bitrate::from_kbps(60);
 /// Amounts of repair, in quarters of the speech.
-const REPAIRS: [usize; 16] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64];
+const REPAIRS: [usize; 17] = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64];
+/// So little repair brings nothing back, but says how long the listener is to wait, for deep redundancy.
+const REPAIR_LEAST: u32 = 60;
 /// More packets back than this the code does not reach.
 const WINDOW_MAX: usize = 25;
 /// Copies more than this on one packet are worth less than the code.
@@ -204,10 +206,14 @@ fn plan_near(path: &Path, current: Option<&Plan>) -> Plan {
         let channel = Channel::new(path.loss, packet);
         let window = if channel.lost() == 0 { 0 } else { path.slack.as_micros() / packet.as_micros() };
         let window = (window as usize).min(WINDOW_MAX);
-        search.weigh(length, &channel, |_| Protection::None, &vec![channel.lost(); window + 1]);
+        // Without a word from the code the listener does not know how long to wait.
+        let told = path.delay.is_none() || !path.peer.code;
+        let waits = if told { window } else { 0 };
+        search.weigh(length, &channel, |_| Protection::None, &vec![channel.lost(); waits + 1]);
         if window > 0 && path.peer.code {
             for quarters in REPAIRS {
-                let code = |window| Protection::Code { window, permille: quarters as u32 * 250 };
+                let permille = (quarters as u32 * 250).max(REPAIR_LEAST);
+                let code = |window| Protection::Code { window, permille };
                 search.weigh(length, &channel, code, &channel.unrepaired(quarters, window));
             }
         } else if window > 0 && path.peer.copies {
@@ -246,6 +252,8 @@ impl Search<'_> {
         left: &[u64],
     ) {
         for (after, &left) in left.iter().enumerate() {
+            let wait = packet * (after as u32 + 1);
+            let timely = self.path.delay.map_or(1_000_000, |path| quality::timely(path + wait));
             // Until the packet comes that tells of those before it, there is nothing to tell.
             let dark = if after == 0 { left } else { channel.dark(after).min(left) };
             let none = [None].into_iter();
@@ -276,7 +284,7 @@ impl Search<'_> {
                     }
                     let coded = quality::coded(packet, rate);
                     let heard = quality::heard(coded, (concealed, concealed_flaw), (deep, flaw));
-                    let worth = heard - self.price(&plan, cost);
+                    let worth = heard * timely / 1_000_000 - cost.as_bps() as i64 * KBPS_WORTH / 1000;
                     let plan = Plan { reason: reason(&plan, left, deep), ..plan };
                     let near = |current: &Plan| (current.packet, current.patience) == (packet, plan.patience);
                     take(&mut self.best, worth, plan);
@@ -293,13 +301,6 @@ impl Search<'_> {
             (Some((best, _)), Some((near, plan))) if near + CLEARLY > best => Some(plan),
             (best, _) => best.map(|(_, plan)| plan),
         }
-    }
-
-    /// What a plan costs beside what it gives.
-    fn price(&self, plan: &Plan, cost: Bitrate) -> i64 {
-        let wait = plan.packet + plan.patience;
-        let delay = self.path.delay.map_or(0, |path| quality::delay(path + wait) - quality::delay(path));
-        delay + cost.as_bps() as i64 * KBPS_WORTH / 1000
     }
 }
 

@@ -32,7 +32,7 @@ const LEVEL_EVERY: u64 = 5;
 /// The most that speech takes of a path however wide: above it, protection gains little. Where most packets are lost it
 /// gains much, and little of what is sent loads the far end.
 const SPEECH_MOST: Bitrate = Bitrate::from_kbps(95);
-const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(118);
+const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 const MANY_LOST: u16 = 600;
 /// Beyond this people stop talking to each other anyway.
 const PATIENCE_MAX: Duration = Duration::from_millis(400);

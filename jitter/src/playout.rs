@@ -68,6 +68,8 @@ pub struct JitterBuffer {
     arrivals: Arrivals,
     target: Target,
     floor: Duration,
+    /// How long repairs are waited for; see [`JitterBuffer::wait_for_repairs`].
+    patience: Duration,
     /// Where playout stands; `None` before the first packet has played.
     edge: Option<Edge>,
     continuity: Continuity,
@@ -91,6 +93,7 @@ impl JitterBuffer {
             arrivals: Arrivals::default(),
             target,
             floor: Duration::ZERO,
+            patience: Duration::ZERO,
             edge: None,
             continuity: Continuity::default(),
             latest: MediaTime(0),
@@ -239,10 +242,12 @@ impl JitterBuffer {
         self.target.expect_repair(after.min(self.config.max_delay));
     }
 
-    /// Lost packets come back by themselves within `patience` of their turn, and those that do not are not waited for.
-    /// `None`: that is not known.
-    pub fn limit_repair(&mut self, patience: Option<Duration>) {
-        self.target.limit_repair(patience);
+    /// Lost packets come back by themselves within `patience` of their turn: the sender has weighed what stays lost against
+    /// the wait, so playout waits as long, and no longer. `None`: that is not known, and is learned.
+    pub fn wait_for_repairs(&mut self, patience: Option<Duration>) {
+        self.target.trust(patience.is_some());
+        self.patience = patience.unwrap_or_default().min(self.config.max_delay);
+        self.stats.target = self.target();
     }
 
     /// The delay above the fastest path that is aimed at now.
@@ -276,7 +281,7 @@ impl JitterBuffer {
 
     /// The delay aimed at, in µs.
     fn aim(&self) -> i64 {
-        self.target.micros().max(self.floor.as_micros() as i64)
+        self.target.micros().max(self.floor.max(self.patience).as_micros() as i64)
     }
 
     /// The stream begins anew: another encoder, another source, or a sender that forgot its state. What is

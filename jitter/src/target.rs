@@ -74,14 +74,6 @@ struct Candidate {
     playing: i64,
     /// What its listener has suffered: microseconds squared, fading.
     bill: u64,
-    /// What repairs that came too late for it have added.
-    repairs: u64,
-}
-
-impl Candidate {
-    fn owes(&self) -> u64 {
-        self.bill.saturating_add(self.repairs)
-    }
 }
 
 /// Finds the target delay.
@@ -95,8 +87,8 @@ pub struct Target {
     heard: u64,
     /// How late a lost packet is that was asked for once, in µs.
     repair: i64,
-    /// What comes back later than this is not waited for, in µs.
-    patience: i64,
+    /// The sender protects packets and has said for how long; see [`Target::trust`].
+    trusting: bool,
 }
 
 /// How many times a repair counts in the first moments of a call.
@@ -148,11 +140,10 @@ impl Target {
                 target,
                 playing: target,
                 bill: price(&costs, (target - start).abs()).saturating_mul(prior),
-                repairs: 0,
             })
             .collect();
         let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
-        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0, patience: i64::MAX }
+        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0, trusting: false }
     }
 
     /// The delay above the fastest path to aim at.
@@ -169,23 +160,10 @@ impl Target {
         self.repair = after.as_micros() as i64;
     }
 
-    /// The sender has weighed what stays lost against the wait, and protects packets for so long: what comes back later is
-    /// an accident, and no reason to wait longer. `None`: all that comes back counts.
-    pub fn limit_repair(&mut self, patience: Option<Duration>) {
-        let patience = patience.map_or(i64::MAX, |patience| patience.as_micros() as i64);
-        if (patience - self.patience).abs() <= STEP {
-            return;
-        }
-        self.patience = patience;
-        if patience == i64::MAX {
-            return;
-        }
-        // What repairs have taught under another protection holds no more: now all that does not wait so long suffers
-        // alike, and what waits longer gains nothing.
-        let most = self.candidates.iter().map(|candidate| candidate.repairs).max().unwrap_or(0);
-        for candidate in &mut self.candidates {
-            candidate.repairs = if candidate.target < patience { most } else { 0 };
-        }
+    /// Whether what repairs cost and bring was weighed elsewhere, by who knows what is still to come: then they are not
+    /// billed here.
+    pub(crate) fn trust(&mut self, trusting: bool) {
+        self.trusting = trusting;
     }
 
     /// A packet of `duration` did not come in its turn. Loss comes at a rate, where a stall comes once: a packet
@@ -202,10 +180,13 @@ impl Target {
     }
 
     fn presume(&mut self, duration: Duration, change: impl Fn(u64, u64) -> u64) {
+        if self.trusting {
+            return;
+        }
         let Some(repaired) = self.presumed() else { return };
         let suffered = self.costs.concealment.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.playing < repaired) {
-            candidate.repairs = change(candidate.repairs, suffered);
+            candidate.bill = change(candidate.bill, suffered);
         }
     }
 
@@ -232,7 +213,7 @@ impl Target {
             }
         }
         self.base = Some(base);
-        if coming == Coming::Repaired && transit - base > self.patience.saturating_add(STEP / 2) {
+        if self.trusting && coming == Coming::Repaired {
             return;
         }
         let memory_micros = memory as u64;
@@ -270,16 +251,14 @@ impl Target {
                     made_up = (transit - aim).max(0);
                 }
             }
-            let suffered = concealment.saturating_mul(made_up as u64);
-            if matches!(coming, Coming::Straggling | Coming::Repaired) {
+            let mut owes = candidate.bill;
+            if !matches!(coming, Coming::Straggling | Coming::Repaired) {
                 // Time passes once: a straggler shares its place with what played instead.
-                candidate.repairs = candidate.repairs.saturating_add(suffered);
-                continue;
+                owes -= (u128::from(owes) * span as u128 / memory) as u64;
+                let delay = price(&self.costs, candidate.playing - base);
+                owes = owes.saturating_add(delay.saturating_mul(span as u64));
             }
-            let fade = |owes: u64| owes - (u128::from(owes) * span as u128 / memory) as u64;
-            candidate.repairs = fade(candidate.repairs);
-            let delay = price(&self.costs, candidate.playing - base).saturating_mul(span as u64);
-            candidate.bill = fade(candidate.bill).saturating_add(delay).saturating_add(suffered);
+            candidate.bill = owes.saturating_add(concealment.saturating_mul(made_up as u64));
         }
         self.choose();
     }
@@ -287,7 +266,7 @@ impl Target {
     /// Moves to the cheapest candidate if it is clearly cheaper: each move is heard as stretching.
     fn choose(&mut self) {
         let Some((cheapest, bill)) =
-            self.candidates.iter().map(Candidate::owes).enumerate().min_by_key(|&(_, bill)| bill)
+            self.candidates.iter().map(|c| c.bill).enumerate().min_by_key(|&(_, bill)| bill)
         else {
             return;
         };
@@ -298,9 +277,8 @@ impl Target {
         let ceiling = bill.saturating_add(held.saturating_mul(memory));
         for candidate in self.candidates.iter_mut().take(cheapest) {
             candidate.bill = candidate.bill.min(ceiling);
-            candidate.repairs = candidate.repairs.min(ceiling - candidate.bill);
         }
-        let current = self.candidates.get(self.chosen).map_or(u64::MAX, Candidate::owes);
+        let current = self.candidates.get(self.chosen).map_or(u64::MAX, |c| c.bill);
         if bill.saturating_add(WORTHWHILE * memory) < current {
             self.chosen = cheapest;
         }

@@ -123,7 +123,7 @@ const GROWTH_MIN: u64 = 40;
 const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
-const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(125);
+const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
 /// No feedback for so long is a sign of trouble, and again after each step.
 const SILENCE: Duration = Duration::from_millis(1500);
 const SILENCE_STEP: Duration = Duration::from_millis(500);

@@ -55,8 +55,6 @@ impl Planner {
 pub struct LossMeter {
     /// When they were sent, and whether they were lost.
     packets: VecDeque<(Timestamp, bool)>,
-    /// Packets told of, up to [`SEEN`].
-    seen: u32,
     /// How many in a row were lost just now, and since when.
     run: (u64, Timestamp),
     /// The last runs of losses: when they ended, packets, time.
@@ -67,14 +65,14 @@ pub struct LossMeter {
 const MEMORY: Duration = Duration::from_secs(4);
 /// If this holds far more losses than chance makes of the rest, it counts alone: protection is to be there half a second
 /// after losses begin. Several runs of them: one long one is an outage, and over when it is known of.
-const RECENT: Duration = Duration::from_millis(600);
-const RECENT_RUNS: usize = 3;
-/// If so long has passed without a loss, where many would have been, losses are over.
+const RECENT: Duration = Duration::from_millis(700);
+const RECENT_RUNS: usize = 4;
+/// If so long has passed without a loss, where many would have been, losses are over; those in runs pause by nature.
 const CLEAR: Duration = Duration::from_millis(1_500);
-/// What is expected before anything is known, until so many packets were told of: the first losses of a call are heard like
-/// any other, and a second of protection costs little.
+/// What is expected before anything is known, as if so many packets had told of it: the first losses of a call are heard
+/// like any other, and a second of protection costs little.
 const UNKNOWN: Loss = Loss { permille: 80, run: Duration::ZERO };
-const SEEN: u32 = 40;
+const EXPECTED_PACKETS: u64 = 16;
 /// Runs over which their mean is taken, and how many there must be: few if they are very long.
 const RUNS: usize = 16;
 const RUNS_LEAST: u64 = 6;
@@ -95,7 +93,6 @@ impl LossMeter {
             }
             self.run.0 = 0;
         }
-        self.seen = (self.seen + 1).min(SEEN);
         self.packets.push_back((sent, lost));
         while self.packets.front().is_some_and(|&(at, _)| sent.since(at) > MEMORY) {
             self.packets.pop_front();
@@ -107,25 +104,26 @@ impl LossMeter {
         let Some(&(newest, _)) = self.packets.back() else { return UNKNOWN };
         let within = |span: Duration| self.packets.iter().filter(move |(at, _)| newest.since(*at) <= span);
         let (packets, lost) = count(within(MEMORY));
-        let mut permille = lost * 1000 / packets.max(1);
+        let mut permille = (lost * 1000 + EXPECTED_PACKETS * u64::from(UNKNOWN.permille)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = count(within(RECENT));
         let runs = self.runs.iter().filter(|(end, ..)| newest.since(*end) <= RECENT).count();
-        // Three standard deviations of what chance would make of the whole.
+        // Four standard deviations of what chance would make of the whole.
         let chance = recent * permille / 1000;
         let deviation = (recent * permille.max(10) * (1000 - permille.min(900))).isqrt() / 1000;
-        if runs >= RECENT_RUNS && recent_lost > chance + 3 * deviation {
+        if runs >= RECENT_RUNS && recent_lost > chance + 4 * deviation {
             permille = recent_lost * 1000 / recent.max(1);
         }
+        let run = self.mean_run(permille);
         let (clear, clear_lost) = count(within(CLEAR));
-        if clear_lost == 0 && clear * permille >= 5_000 {
+        if run.is_zero() && clear_lost == 0 && clear * permille >= 5_000 {
             permille = 0;
         }
-        if self.seen < SEEN {
-            permille = permille.max(UNKNOWN.permille.into());
+        if lost == 0 && packets > 2 * EXPECTED_PACKETS {
+            permille = 0;
         }
         let step = if permille < 50 { 10 } else { 25 };
         let rounded = (permille.next_multiple_of(step).min(950)) as u16;
-        Loss { permille: rounded, run: if permille == 0 { Duration::ZERO } else { self.mean_run(permille) } }
+        Loss { permille: rounded, run }
     }
 
     /// How long losses last; zero if they come in no longer runs than chance makes at this share.

@@ -51,10 +51,11 @@ pub(super) fn heard(coded: u64, (concealed, flaw): (u64, u64), (deep, deep_flaw)
     (1_000_000 / flaw.min(HOPELESS)) as i64
 }
 
-/// What a listener pays for a delay from mouth to ear, in the same currency: as the E-model has it (ITU-T G.107: 0.024 of
-/// R for a millisecond, 0.134 from 177 ms on), a point of R being worth 50 thousandths of PESQ.
-pub(super) fn delay(mouth_to_ear: Duration) -> i64 {
+/// What is left of a quality at a delay from mouth to ear, in millionths: conversation suffers from delay in proportion to
+/// what there is to hear. Shaped after the E-model (ITU-T G.107), which bends at 177 ms, but less steep there: who is hard
+/// to understand is better understood late than not at all.
+pub(super) fn timely(mouth_to_ear: Duration) -> i64 {
     let micros = mouth_to_ear.as_micros() as i64;
     let beyond = (micros - 177_000).max(0);
-    (micros * 22 / 10 + beyond * 15 / 10) / 1000
+    (1_000_000 - (micros * 1_000 + beyond * 150) / 1000).max(50_000)
 }

@@ -3,13 +3,12 @@
 use super::{Call, Receiver, Slot};
 use crate::adapt::Peer;
 use crate::event::{Event, Failure, Participant, SlotEvent};
-use crate::media_path::UDP_IP_BYTES;
 use crate::receiver::{AudioReceiver, Formats, VideoReceiver};
 use crate::sender::{AudioSender, VideoSender};
 use crate::{Role, negotiation};
 use std::time::Duration;
 use undertone_codec::CodecError;
-use undertone_media::{DataSize, Kind, Output, Ssrc, Timestamp};
+use undertone_media::{Kind, Output, Ssrc, Timestamp};
 use undertone_signaling::message::{self, Body, DescriptionKind, ErrorCode, MediaKind};
 use undertone_signaling::sdp::{self, Description, Line};
 use undertone_transport::rtp;
@@ -181,7 +180,7 @@ impl Call {
             });
             match line.kind {
                 Kind::Audio if self.config.audio && self.speaker.is_none() => {
-                    let formats = Formats { red: send.red_payload_type, rlc: send.red_payload_type.map(|_| 125) };
+                    let formats = Formats { red: send.red_payload_type, rlc: send.rlc_payload_type };
                     self.peer = Peer {
                         code: formats.rlc.is_some(),
                         copies: formats.red.is_some(),
@@ -229,7 +228,7 @@ impl Call {
             Kind::Video => NackConfig::video(),
         });
         let clock_rate = receive.clock_rate;
-        let formats = Formats { red: receive.red_payload_type, rlc: receive.red_payload_type.map(|_| 125) };
+        let formats = Formats { red: receive.red_payload_type, rlc: receive.rlc_payload_type };
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });
         self.slots[index].receiver = match line.kind {
             Kind::Audio => {

@@ -70,8 +70,9 @@ pub struct AudioReceiver {
     formats: Formats,
     /// Undoes the sliding-window code.
     code: rlc::Decoder,
-    /// How far back the newest packet can bring others back; `None` while packets carry no repair.
+    /// How far back the newest packets can bring others back; `None` while packets carry no repair.
     coded: Option<Duration>,
+    patience: Patience,
     /// How long a packet is, if the newest came with a copy of the one before.
     copied: Option<Duration>,
     jitter: JitterBuffer,
@@ -88,6 +89,37 @@ pub struct AudioReceiver {
     frames: [u64; Origin::COUNT],
     /// Samples that stretching took out, and put in.
     stretched: (u64, u64),
+}
+
+/// How long to wait for what the sender's code brings back: as far as it reached of late, while packets get lost. Each move
+/// of playout is heard, so it goes up at once, and down only when it has been too long for a while.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Losses counted so far, and when the newest was noticed.
+    lost: u64,
+    loss: Option<Timestamp>,
+    /// How long to wait, and since when less would do.
+    held: Duration,
+    needed: Timestamp,
+}
+
+/// Where packets were lost for so long, they are again; and playout does not move for less.
+const HELD_FOR: Duration = Duration::from_secs(8);
+
+impl Patience {
+    fn update(&mut self, now: Timestamp, lost: u64, reach: Duration) -> Duration {
+        if lost != std::mem::replace(&mut self.lost, lost) {
+            self.loss = Some(now);
+        }
+        let lossy = self.loss.is_some_and(|loss| now.since(loss) < HELD_FOR);
+        let wanted = if lossy { reach } else { Duration::ZERO };
+        if wanted >= self.held {
+            (self.held, self.needed) = (wanted, now);
+        } else if now.since(self.needed) >= HELD_FOR {
+            (self.held, self.needed) = (wanted, now);
+        }
+        self.held
+    }
 }
 
 /// Payload types of packets that carry others beside their own, as far as they were agreed.
@@ -114,6 +146,7 @@ impl AudioReceiver {
             stream,
             formats,
             coded: None,
+            patience: Patience::default(),
             copied: None,
             repaired: BTreeMap::new(),
             deep: None,
@@ -197,7 +230,7 @@ impl AudioReceiver {
         }
     }
 
-    /// While lost packets come back by themselves they need not be asked for.
+    /// While lost packets come back by themselves, or their gist does, they need not be asked for.
     pub(crate) fn settle(&mut self) {
         if self.coded.is_some() {
             self.stream.forgo();
@@ -252,15 +285,13 @@ impl AudioReceiver {
     ) -> Played {
         let asked = rtt.and_then(|rtt| self.stream.repair_delay(rtt));
         // Once copies come, most losses are mended by the next packet.
-        let expected = match (self.coded, self.copied) {
-            (Some(reach), _) => Some(reach),
-            (None, Some(copied)) => asked.map(|asked| copied.min(asked)),
-            (None, None) => asked,
-        };
-        if let Some(after) = expected {
+        if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        self.jitter.limit_repair(self.coded);
+        let patience =
+            self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
+        let known = self.coded.is_some() || patience > Duration::ZERO;
+        self.jitter.wait_for_repairs(known.then_some(patience));
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
         // by a sound buffer, and keeps a broken one from hanging the speaker.
         for _ in 0..16 {

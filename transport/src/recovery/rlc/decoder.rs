@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Packets, and windows, that are remembered: more than a window's.
 const RECENT_MAX: usize = 64;
+/// Packets from which is told how far back repair reaches: some windows are cut short, by losses or a pause.
+const REACH_PACKETS: usize = 32;
 
 /// A packet as the encoder dressed it, taken apart.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,8 @@ pub struct Decoder {
     recent: VecDeque<Recent>,
     starts: BTreeMap<u64, Start>,
     dates: VecDeque<Dates>,
+    /// How far back, in ticks, the repair of the last packets reached, each with its packet's number.
+    reaches: VecDeque<(u64, u32)>,
     recovered: u64,
     bad: u64,
 }
@@ -83,6 +87,7 @@ impl Decoder {
             recent: VecDeque::new(),
             starts: BTreeMap::new(),
             dates: VecDeque::new(),
+            reaches: VecDeque::new(),
             recovered: 0,
             bad: 0,
         }
@@ -105,6 +110,14 @@ impl Decoder {
     pub fn memory(&self) -> usize {
         let packets: usize = self.recent.iter().map(|it| it.protected.capacity()).sum();
         self.solver.memory() + packets + self.starts.len() * size_of::<(u64, Start)>()
+    }
+
+    /// How far back, in ticks of media time, the last packets can bring others back: so long after its turn a lost packet
+    /// may still come. `None` if none of the last packets carried repair.
+    pub fn reach(&self) -> Option<u32> {
+        let (newest, _) = self.newest?;
+        let recent = self.reaches.iter().filter(|(seq, _)| seq + REACH_PACKETS as u64 > newest);
+        recent.map(|&(_, ticks)| ticks).max()
     }
 
     /// Takes an RTP payload apart; `None`, and counted, if it makes no sense.
@@ -204,6 +217,12 @@ impl Decoder {
         let (seq, esi) = at;
         self.starts.entry(start).or_insert(Start { seq: None, here: false });
         let (timestamp, step) = (header.timestamp, repair.step);
+        let oldest = self.starts.range(start..esi).find_map(|(_, it)| it.seq);
+        let packets = oldest.map_or(0, |oldest| seq.saturating_sub(oldest) as u32);
+        self.reaches.push_back((seq, packets * step));
+        if self.reaches.len() > REACH_PACKETS {
+            self.reaches.pop_front();
+        }
         self.dates.push_back(Dates { start, end: esi, seq, timestamp, step });
         if self.dates.len() > RECENT_MAX {
             self.dates.pop_front();
