@@ -5,13 +5,14 @@ OUT ?= out/call
 SPEECH := testdata/speech/librivox_austen_0870.wav testdata/speech/codec2_speech_orig_16k.wav \
           testdata/speech/librivox_austen_0890.wav
 
-.PHONY: help call test lint browser-test fuzz bench bench-voice doc clean
+.PHONY: help call test lint browser-test fuzz bench bench-voice bench-speech doc clean
 
 help:
 	@echo "make call    a real call of three on this machine, with a page to open afterwards"
 	@echo "make test    every test, the browser's included"
 	@echo "make lint    formatting and clippy, warnings denied"
 	@echo "make bench   benchmarks; make bench-voice: the voice table of the README"
+	@echo "make bench-speech   docs/speech.md again: speech beside Opus, SILK, AMR-WB, NetEq, Chromium (about an hour)"
 	@echo "make fuzz    a minute of fuzzing for each parser (needs a nightly toolchain)"
 
 call:
@@ -49,6 +50,15 @@ bench-voice:
 	@test -x target/venv/bin/python || python3 -m venv target/venv
 	@target/venv/bin/pip install -q -r bench/requirements.txt
 	@target/venv/bin/python bench/voice.py
+
+# docs/speech.md. SECTIONS="loss jitter" measures those alone; see bench/speech.py.
+bench-speech:
+	@scripts/setup test
+	@$(CARGO) build --release -p undertone-cli
+	@$(CARGO) build --release -p undertone-sim --example fates --example arrivals
+	@$(CARGO) build --release -p undertone-io --example relay
+	@bench/peers/setup
+	@target/venv/bin/python bench/speech.py $(SECTIONS)
 
 doc:
 	$(CARGO) doc --workspace --no-deps

@@ -98,17 +98,33 @@ class Plcmos(plcmos.PLCMOS):
 _plcmos = None
 
 
-def score(sent, heard):
-    """Every figure of two arrays of samples."""
+def plcmos_of(heard):
+    """PLCMOS of what was heard; the model is loaded once."""
     global _plcmos
     _plcmos = _plcmos or Plcmos()
+    return _plcmos.score(heard)
+
+
+def score(sent, heard):
+    """Every figure of two arrays of samples."""
     sent, heard, lag = align(sent, heard)
     return {
         "pesq": pesq_wb(sent, heard),
         "estoi": estoi(sent, heard),
-        "plcmos": _plcmos.score(heard),
+        "plcmos": plcmos_of(heard),
         "lag_ms": lag * 1000 / RATE,
     }
+
+
+def score_call(sent, heard, piece_s=8):
+    """PESQ of a long talk: the mean over pieces, each aligned alone, since a jitter buffer moves.
+
+    Both begin at the same moment; `heard` is late by less than `LATEST_S`.
+    """
+    piece, late = piece_s * RATE, int(LATEST_S * RATE)
+    starts = range(0, max(1, len(sent) - piece + 1), piece)
+    pairs = (align(sent[start : start + piece], heard[start : start + piece + late])[:2] for start in starts)
+    return float(np.mean([pesq_wb(*pair) for pair in pairs]))
 
 
 def _row(pair):

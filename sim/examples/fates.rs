@@ -3,7 +3,8 @@
 //!     cargo run --release -p undertone-sim --example fates -- --loss 30 --burst 1 --seed 1 --packets 600
 //!     cargo run --release -p undertone-sim --example fates -- --outage 800/200 --packet-ms 60 --packets 200
 //!
-//! The draws are those of direction 0 of every lab command: packet n of a seed has the same fate everywhere.
+//! The draws are those of `undertone lab speech`: packet n of a seed has the same fate there. A packet leaves when all of
+//! it has been spoken.
 
 use std::time::Duration;
 use undertone_media::{DataSize, Fate, Link, Timestamp};
@@ -28,13 +29,13 @@ fn main() {
             other => panic!("no such option: {other}"),
         }
     }
-    let mut link = LinkModel::new(seed, 0, &config);
+    let mut link = LinkModel::new(seed, 1, &config);
     let mut now = Timestamp::ZERO;
     let mut line = String::new();
     for _ in 0..packets {
+        now += Duration::from_millis(packet_ms);
         let arrives = matches!(link.offer(now, DataSize::from_bytes(100)), Fate::Arrives(_));
         line.push(if arrives { '0' } else { '1' });
-        now += Duration::from_millis(packet_ms);
     }
     println!("{line}");
 }

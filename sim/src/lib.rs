@@ -6,7 +6,7 @@
 //! reports and decides nothing.
 //!
 //! ```text
-//! machine → Transmit → path::LinkModel (loss → bottleneck → delay + jitter) → machine
+//! machine → Transmit → path::LinkModel (loss → bottleneck → radio → delay + jitter) → machine
 //!                        └ world::Sent → pcapng, score
 //! ```
 
