@@ -2,7 +2,9 @@
 
 use super::gf256::{self, BLOCK, Block};
 use super::solver::WINDOW_MAX;
-use super::{Head, PAYLOAD_MAX, REPAIR_MAX, Repair, STEP_TICKS, Stats, key, tinymt, write_length};
+use super::{
+    Head, PAYLOAD_MAX, REPAIR_MAX, Repair, STEP_TICKS, Stats, key, tinymt::Coefficients, write_length,
+};
 use crate::rtp::Header;
 use std::collections::VecDeque;
 
@@ -187,16 +189,15 @@ impl Encoder {
         let stride = gf256::blocks(self.symbol);
         let start = self.esi - window as u64;
         let place = |at: usize| (start as usize + at) % RING * stride;
-        let mut factors = [0; WINDOW_MAX];
-        let factors = &mut factors[..window];
+        let mut coefficients = Coefficients::new(key(esi), window);
         for at in 0..count {
             let end = out.len() + self.symbol;
             if count == window {
                 out.extend_from_slice(self.ring[place(at)..place(at) + stride].as_flattened());
             } else {
-                tinymt::coefficients(key(esi).wrapping_add(at as u16), factors);
+                let factors = coefficients.next().iter();
                 self.terms.clear();
-                self.terms.extend(factors.iter().enumerate().map(|(it, &factor)| (factor, place(it))));
+                self.terms.extend(factors.enumerate().map(|(it, &factor)| (factor, place(it))));
                 for block in 0..stride {
                     out.extend_from_slice(&gf256::sum_of_products(&self.terms, &self.ring, block));
                 }
