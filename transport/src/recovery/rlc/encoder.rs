@@ -3,13 +3,17 @@
 use super::gf256::{self, BLOCK, Block};
 use super::solver::WINDOW_MAX;
 use super::{
-    Head, PAYLOAD_MAX, REPAIR_MAX, Repair, STEP_TICKS, Stats, key, tinymt::Coefficients, write_length,
+    ESI_MASK, Head, PAYLOAD_MAX, REPAIR_MAX, Repair, STEP_TICKS, Stats, key, tinymt::Coefficients,
+    write_length,
 };
 use crate::rtp::Header;
 use std::collections::VecDeque;
 
 /// Symbols that are remembered: a window, and those of the packet that came on top.
 const RING: usize = 2 * WINDOW_MAX;
+
+/// So many packets may be missing in a row without ending the window.
+const MISSING_MAX: u16 = 3;
 
 /// How one packet is to protect those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +104,8 @@ impl Encoder {
     /// `protected` is what the listener gets back if this packet is lost: the payload, or that part of it which
     /// the listener can tell from the payload ([`super::Decoder::receive`]).
     ///
-    /// Packets come in the order of their numbers. One that was sent without passing here ends the window.
+    /// Packets come in the order of their numbers. Some may be missing; those that were sent without passing here
+    /// do not come back.
     pub fn dress(
         &mut self,
         header: &Header,
@@ -115,7 +120,8 @@ impl Encoder {
         let repair = Repair { count: 0, step: self.step, symbol: self.symbol, window };
         let count = self.afford(own, payload.len(), plan, window);
         let head = Head {
-            esi: self.esi as u16 & 0x7fff,
+            esi: self.esi as u16 & ESI_MASK,
+            partial: protected != payload,
             repair: (count > 0 && packets > 0).then_some(Repair { count, ..repair }),
         };
         let mut out = Vec::with_capacity(5 + count * self.symbol + payload.len());
@@ -130,19 +136,27 @@ impl Encoder {
 
     /// Makes the window one that this packet may combine.
     fn advance(&mut self, header: &Header, symbol: usize) {
-        let step = self.window.back().and_then(|last| {
-            let step = header.timestamp.wrapping_sub(last.timestamp);
-            let follows = header.seq == last.seq.wrapping_add(1);
-            let sayable = step.is_multiple_of(STEP_TICKS) && (1..=15).contains(&(step / STEP_TICKS));
-            (follows && sayable && self.symbol == symbol).then_some(step)
+        let next = self.window.back().and_then(|last| {
+            let packets = header.seq.wrapping_sub(last.seq);
+            let ticks = header.timestamp.wrapping_sub(last.timestamp);
+            if !(1..=MISSING_MAX + 1).contains(&packets) || self.symbol != symbol {
+                return None;
+            }
+            let step = ticks / u32::from(packets);
+            let even = ticks.is_multiple_of(u32::from(packets) * STEP_TICKS);
+            (even && (1..=15).contains(&(step / STEP_TICKS))).then_some((packets, step))
         });
-        match step {
-            Some(step) if step == self.step => {}
-            Some(step) => {
+        match next {
+            Some((packets, step)) if step == self.step => {
+                for _ in 1..packets {
+                    self.push_missing();
+                }
+            }
+            Some((1, step)) => {
                 self.step = step;
                 self.window.drain(..self.window.len() - 1);
             }
-            None => self.restart(),
+            _ => self.restart(),
         }
         if self.symbol != symbol {
             // A listener who has not heard of the new size yet cuts packets in the old one: none of what it takes
@@ -209,6 +223,13 @@ impl Encoder {
 
     fn symbols_of(&self, protected: &[u8]) -> usize {
         (1 + usize::from(protected.len() >= 252) + protected.len()).div_ceil(self.symbol)
+    }
+
+    /// A packet without bytes takes the place of one that is missing.
+    fn push_missing(&mut self) {
+        let Some(&last) = self.window.back() else { return };
+        let (seq, timestamp) = (last.seq.wrapping_add(1), last.timestamp.wrapping_add(self.step));
+        self.push(&Header { seq, timestamp, ..Header::default() }, &[], 1);
     }
 
     /// Remembers the packet for those after it.
