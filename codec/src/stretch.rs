@@ -113,6 +113,24 @@ impl Stretcher {
         skip
     }
 
+    /// Joins `next` to a waveform that ended elsewhere without losing any of it: `tail`, how that waveform would have
+    /// gone on, is played until both are in phase, then fades into `next`. Returns the samples put before `next`, at
+    /// most a pitch period.
+    pub fn bridge(&mut self, tail: &[i16], next: &mut Vec<i16>) -> usize {
+        let overlap = tail.len().min(next.len()).min(self.overlap);
+        let reach = (tail.len() - overlap).min(self.longest);
+        let alike = |extra: usize| likeness(&tail[extra..extra + overlap], &next[..overlap]);
+        let best = (0..=reach).map(|extra| (alike(extra), extra)).max_by_key(|&(alike, extra)| {
+            (alike, std::cmp::Reverse(extra))
+        });
+        let extra = best.filter(|&(alike, _)| alike >= ALIGNED_PERMILLE).map_or(0, |(_, extra)| extra);
+        for (i, (sample, &old)) in next.iter_mut().zip(&tail[extra..extra + overlap]).enumerate() {
+            *sample = fade(old, *sample, i, overlap);
+        }
+        next.splice(..0, tail[..extra].iter().copied());
+        extra
+    }
+
     /// One period of overlap where the block has room for it, and what room there is elsewhere: `period` sees
     /// to it that 5 ms are left.
     fn overlap_for(&self, period: usize, length: usize) -> usize {

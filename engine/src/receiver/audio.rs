@@ -50,6 +50,23 @@ struct Span {
     time: Option<MediaTime>,
 }
 
+/// Made up sound after the last that was real.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The media time at which the real sound ended.
+    from: MediaTime,
+    /// How much was made up since.
+    samples: usize,
+    /// The last of it was silence and not the decoder's.
+    silent: bool,
+}
+
+/// How a voice would have gone on after a gap, as far as it is asked for: a pitch period and a cross-fade.
+const TAIL_SAMPLES: usize = SAMPLE_RATE as usize * 20 / 1000;
+
+/// A longer gap says nothing to the decoder any more.
+const LONGEST_LOSS: Duration = Duration::from_secs(1);
+
 /// A packet no longer than this holds no speech: the sender pauses (RFC 7587 §3.1.3).
 const PAUSE_BYTES: usize = 2;
 
@@ -66,6 +83,12 @@ pub struct AudioReceiver {
     stretcher: Stretcher,
     pcm: Vec<i16>,
     scratch: Vec<i16>,
+    /// How what was made up would have gone on.
+    tail: Vec<i16>,
+    /// Where real sound ended that was decoded last.
+    heard_until: Option<MediaTime>,
+    /// What was made up since then.
+    gap: Option<Gap>,
     spans: VecDeque<Span>,
     undecodable: u64,
     frames: [u64; 6],
@@ -99,6 +122,9 @@ impl AudioReceiver {
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             pcm: Vec::with_capacity(8 * FRAME_SAMPLES),
             scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
+            tail: Vec::with_capacity(2 * FRAME_SAMPLES),
+            heard_until: None,
+            gap: None,
             spans: VecDeque::new(),
             undecodable: 0,
             frames: [0; 6],
@@ -187,13 +213,18 @@ impl AudioReceiver {
         self.scratch.clear();
         let (origin, time) = match playout {
             Playout::Play { packet, stretch, .. } => {
+                let joins = self.resume(packet.time);
                 if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
                     self.undecodable += 1;
                     let samples = opus::packet_duration(&packet.payload).map_or(FRAME_SAMPLES, samples);
                     self.decoder.conceal(samples, &mut self.scratch);
                     (Origin::Plc, Some(packet.time))
                 } else {
+                    self.heard_until = Some(packet.time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
                     let before = self.scratch.len() as i64;
+                    if joins {
+                        self.join(stretch);
+                    }
                     match stretch {
                         Stretch::None => {}
                         Stretch::Faster(budget) => self.stretch(Change::Faster, budget),
@@ -207,6 +238,12 @@ impl AudioReceiver {
             }
             Playout::Recover { from, missing, how, .. } => {
                 let wanted = samples(missing);
+                let back = match how {
+                    How::Lbrr => wanted,
+                    How::Dred(before) => samples(before),
+                };
+                let time = from.time - back as u64 * OPUS_TICKS_PER_SAMPLE;
+                let joins = self.resume(time);
                 let (origin, done) = match how {
                     How::Lbrr => {
                         (Origin::Lbrr, self.decoder.recover_lbrr(&from.payload, wanted, &mut self.scratch))
@@ -218,6 +255,10 @@ impl AudioReceiver {
                     }
                 };
                 if done {
+                    self.heard_until = Some(time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
+                    if joins {
+                        self.join(Stretch::None);
+                    }
                     (origin, None)
                 } else {
                     self.scratch.clear();
@@ -226,10 +267,12 @@ impl AudioReceiver {
                 }
             }
             Playout::Conceal { duration } => {
+                self.make_up(samples(duration), false);
                 self.decoder.conceal(samples(duration), &mut self.scratch);
                 (Origin::Plc, None)
             }
             Playout::Silence { duration } => {
+                self.make_up(samples(duration), true);
                 self.scratch.resize(samples(duration), 0);
                 (Origin::Silence, None)
             }
@@ -237,6 +280,55 @@ impl AudioReceiver {
         };
         self.pcm.extend_from_slice(&self.scratch);
         self.spans.push_back(Span { samples: self.scratch.len(), origin, time });
+    }
+
+    /// Keeps account of what is not real, and at its beginning the decoder's state.
+    fn make_up(&mut self, samples: usize, silent: bool) {
+        let Some(from) = self.heard_until else { return };
+        let gap = self.gap.get_or_insert_with(|| {
+            self.decoder.remember();
+            Gap { from, samples: 0, silent }
+        });
+        gap.samples += samples;
+        gap.silent = silent;
+    }
+
+    /// Real sound that begins at `time` is about to be decoded. If as much was made up as is missing before it, the
+    /// decoder goes on from there. If not, because packets were late rather than lost, its state goes back to where
+    /// real sound ended, so that it decodes as it was coded; true: what was made up has to be joined to it.
+    fn resume(&mut self, time: MediaTime) -> bool {
+        let Some(gap) = self.gap.take() else { return false };
+        let missing = time.since(gap.from, OPUS_CLOCK);
+        if samples(missing) == gap.samples {
+            return false;
+        }
+        self.tail.clear();
+        if gap.silent {
+            self.tail.resize(TAIL_SAMPLES, 0);
+        } else {
+            self.decoder.conceal(TAIL_SAMPLES, &mut self.tail);
+        }
+        self.decoder.rewind();
+        if !missing.is_zero() && missing <= LONGEST_LOSS {
+            self.decoder.conceal(samples(missing), &mut self.scratch);
+            self.scratch.clear();
+        }
+        true
+    }
+
+    /// Fades from what was made up into what was just decoded, in phase: later than ordered by up to a pitch period,
+    /// or, where playout should hurry, earlier.
+    fn join(&mut self, stretch: Stretch) {
+        if let Stretch::Faster(budget) = stretch {
+            let skipped = self.stretcher.join(&self.tail, &mut self.scratch, samples(budget));
+            self.stretched.0 += skipped as u64;
+            return;
+        }
+        let extra = self.stretcher.bridge(&self.tail, &mut self.scratch);
+        self.pcm.extend(self.scratch.drain(..extra));
+        if extra > 0 {
+            self.spans.push_back(Span { samples: extra, origin: Origin::Plc, time: None });
+        }
     }
 
     /// Changes the length of what was just decoded by up to `budget`, one pitch period at a time.
@@ -305,6 +397,9 @@ impl AudioReceiver {
         self.jitter.hold(floor);
     }
 }
+
+/// Ticks a second of Opus (RFC 7587 §4.1).
+const OPUS_CLOCK: u32 = SAMPLE_RATE * OPUS_TICKS_PER_SAMPLE as u32;
 
 /// Samples in a duration.
 fn samples(duration: Duration) -> usize {
