@@ -90,7 +90,7 @@ pub struct Target {
 }
 
 /// How many times a repair counts in the first moments of a call.
-const EAGER: u64 = 5;
+const EAGER: u64 = 8;
 
 /// The target moves for at least this much delay, in µs, saved over the whole memory.
 const WORTHWHILE: u64 = 1_000;
@@ -98,18 +98,26 @@ const WORTHWHILE: u64 = 1_000;
 /// Playout is asked every 10 ms, so sound is made up in such steps.
 const STEP: i64 = 10_000;
 
+const GAP: i64 = 20_000;
+
 /// How much of a packet of `duration` stretching takes out when it plays `excess` too late, all in µs.
 ///
 /// Small excesses go slowly: each stretch can be heard, and what made the buffer grow is likely to come
 /// again soon. Large ones are worse than any stretch: three quarters of each packet
 /// go, as far as pitch periods allow.
-pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
-    let permille = if excess < 40_000 {
-        50
+pub(crate) fn shorten(excess: i64, duration: i64, pause: bool) -> i64 {
+    let permille = if excess < 30_000 {
+        25
+    } else if pause {
+        500
+    } else if excess < 40_000 {
+        25
     } else if excess < 100_000 {
-        250
+        200
+    } else if excess < 400_000 {
+        350
     } else {
-        750
+        500
     };
     excess.min(duration * permille / 1000).max(0)
 }
@@ -131,7 +139,7 @@ impl Target {
         targets.dedup();
         // Before anything is known, each candidate owes what it would have cost on a path without jitter
         // for a whole memory: so the first stall of a call does not pin the target either.
-        let prior = costs.memory.as_micros() as u64;
+        let prior = costs.memory.as_micros() as u64 / EAGER;
         let candidates: Vec<Candidate> = targets
             .into_iter()
             .map(|target| Candidate {
@@ -210,20 +218,23 @@ impl Target {
         if coming == Coming::InOrder {
             self.heard = (self.heard + span as u64).min(memory_micros);
         }
+        let heard = self.heard as i64;
+        let margin = (transit - base).max(0) * 500_000 / (1_000_000 + heard);
         for candidate in &mut self.candidates {
             let aim = base + candidate.target;
-            let late = transit - candidate.playing;
+            let late = transit + margin - candidate.playing;
             let mut made_up = 0;
             match coming {
                 Coming::InOrder if late > 0 => {
                     made_up = (late + STEP - 1) / STEP * STEP;
                     candidate.playing += made_up;
+                    made_up += GAP;
                 }
                 Coming::InOrder => {
                     let excess = candidate.playing - aim;
                     if excess > STEP {
                         // It cannot play faster than packets come.
-                        candidate.playing -= shorten(excess, span).min(-late);
+                        candidate.playing -= shorten(excess, span, false).min(-late);
                     } else {
                         candidate.playing += lengthen(-excess, span);
                     }

@@ -64,6 +64,12 @@ struct Gap {
 /// How a voice would have gone on after a gap, as far as it is asked for: a pitch period and a cross-fade.
 const TAIL_SAMPLES: usize = SAMPLE_RATE as usize * 20 / 1000;
 
+/// How much is stretched at once: what the pitch of most voices needs and packets have at least.
+const PIECE_SAMPLES: usize = 2 * FRAME_SAMPLES;
+
+/// To take so much out of a piece, or put it in, is urgent.
+const URGENT_SAMPLES: usize = FRAME_SAMPLES;
+
 /// A longer gap says nothing to the decoder any more.
 const LONGEST_LOSS: Duration = Duration::from_secs(1);
 
@@ -85,6 +91,9 @@ pub struct AudioReceiver {
     scratch: Vec<i16>,
     /// How what was made up would have gone on.
     tail: Vec<i16>,
+    /// What is about to be stretched, and the part of it that is.
+    decoded: Vec<i16>,
+    block: Vec<i16>,
     /// Where real sound ended that was decoded last.
     heard_until: Option<MediaTime>,
     /// What was made up since then.
@@ -122,7 +131,9 @@ impl AudioReceiver {
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             pcm: Vec::with_capacity(8 * FRAME_SAMPLES),
             scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
-            tail: Vec::with_capacity(2 * FRAME_SAMPLES),
+            tail: Vec::with_capacity(TAIL_SAMPLES),
+            decoded: Vec::with_capacity(12 * FRAME_SAMPLES),
+            block: Vec::with_capacity(5 * FRAME_SAMPLES),
             heard_until: None,
             gap: None,
             spans: VecDeque::new(),
@@ -225,6 +236,8 @@ impl AudioReceiver {
                     if joins {
                         self.join(stretch);
                     }
+                    let paused = self.stretcher.pause(&self.scratch);
+                    self.jitter.heard(paused);
                     match stretch {
                         Stretch::None => {}
                         Stretch::Faster(budget) => self.stretch(Change::Faster, budget),
@@ -331,20 +344,30 @@ impl AudioReceiver {
         }
     }
 
-    /// Changes the length of what was just decoded by up to `budget`, one pitch period at a time.
+    /// Changes the length of what was just decoded by about `budget`, as far as pitch periods allow. What is not played
+    /// yet of the sound before serves to find them. Long packets are changed piece by piece.
     fn stretch(&mut self, change: Change, budget: Duration) {
-        let mut left = samples(budget) as isize;
-        while left > 0 {
-            let changed = self.stretcher.stretch(&mut self.scratch, change).abs();
-            if changed == 0 {
-                return;
-            }
+        let pieces = self.scratch.len().div_ceil(PIECE_SAMPLES).max(1);
+        let share = samples(budget) / pieces;
+        let urgent = share >= URGENT_SAMPLES;
+        let unplayed = self.pcm.len();
+        std::mem::swap(&mut self.scratch, &mut self.decoded);
+        self.scratch.clear();
+        self.scratch.append(&mut self.pcm);
+        for piece in self.decoded.chunks(PIECE_SAMPLES) {
+            self.scratch.extend_from_slice(piece);
+            let block = self.scratch.len().saturating_sub(piece.len() + FRAME_SAMPLES);
+            self.block.clear();
+            self.block.extend(self.scratch.drain(block..));
+            let changed = self.stretcher.stretch(&mut self.block, change, share, urgent).unsigned_abs() as u64;
+            self.scratch.append(&mut self.block);
             match change {
-                Change::Faster => self.stretched.0 += changed as u64,
-                Change::Slower => self.stretched.1 += changed as u64,
+                Change::Faster => self.stretched.0 += changed,
+                Change::Slower => self.stretched.1 += changed,
             }
-            left -= changed;
         }
+        let unplayed = unplayed.min(self.scratch.len());
+        self.pcm.extend(self.scratch.drain(..unplayed));
     }
 
     /// Plays 10 ms from the queue.
