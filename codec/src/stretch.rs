@@ -151,9 +151,9 @@ impl Stretcher {
         let overlap = tail.len().min(next.len()).min(self.overlap);
         let reach = (tail.len() - overlap).min(self.longest);
         let alike = |extra: usize| likeness(&tail[extra..extra + overlap], &next[..overlap]);
-        let best = (0..=reach).map(|extra| (alike(extra), extra)).max_by_key(|&(alike, extra)| {
-            (alike, std::cmp::Reverse(extra))
-        });
+        let best = (0..=reach)
+            .map(|extra| (alike(extra), extra))
+            .max_by_key(|&(alike, extra)| (alike, std::cmp::Reverse(extra)));
         let (alike, extra) = best.filter(|&(alike, _)| alike >= ALIGNED_PERMILLE).unwrap_or((0, 0));
         for (i, (sample, &old)) in next.iter_mut().zip(&tail[extra..extra + overlap]).enumerate() {
             *sample = fade(old, *sample, i, overlap, alike);

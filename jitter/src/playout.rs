@@ -422,7 +422,11 @@ impl JitterBuffer {
         let waited = now.since(packet.arrival).as_micros() as i64;
         self.waited = waited.min(self.waited + ((waited - self.waited) / 4).max(1_000));
         let excess = overdue.min(self.waited);
-        self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + shorten(overdue, span, self.pause)).min(excess) };
+        self.cut = if excess < FASTER_ABOVE {
+            0
+        } else {
+            (self.cut + shorten(overdue, span, self.pause)).min(excess)
+        };
         let stretch = if self.cut >= LEAST_CUT.min(span / 2) {
             Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span * 3 / 4)))
         } else if overdue <= -SLOWER_BELOW {

@@ -359,7 +359,8 @@ impl AudioReceiver {
             let block = self.scratch.len().saturating_sub(piece.len() + FRAME_SAMPLES);
             self.block.clear();
             self.block.extend(self.scratch.drain(block..));
-            let changed = self.stretcher.stretch(&mut self.block, change, share, urgent).unsigned_abs() as u64;
+            let changed =
+                self.stretcher.stretch(&mut self.block, change, share, urgent).unsigned_abs() as u64;
             self.scratch.append(&mut self.block);
             match change {
                 Change::Faster => self.stretched.0 += changed,
