@@ -82,6 +82,8 @@ pub struct JitterBuffer {
     waited: i64,
     /// Nobody speaks in what was played last.
     pause: bool,
+    /// How much talk was hurried lately, in µs.
+    hurried: i64,
     stats: Stats,
 }
 
@@ -102,6 +104,7 @@ impl JitterBuffer {
             cut: 0,
             waited: 0,
             pause: false,
+            hurried: 0,
             stats,
         }
     }
@@ -422,11 +425,15 @@ impl JitterBuffer {
         let waited = now.since(packet.arrival).as_micros() as i64;
         self.waited = waited.min(self.waited + ((waited - self.waited) / 4).max(1_000));
         let excess = overdue.min(self.waited);
-        self.cut = if excess < FASTER_ABOVE {
-            0
-        } else {
-            (self.cut + shorten(overdue, span, self.pause)).min(excess)
-        };
+        let mut step = shorten(overdue, span, self.pause);
+        self.hurried -= self.hurried / PATIENCE_PACKETS;
+        if !self.pause && excess >= FASTER_ABOVE {
+            if self.hurried > PATIENCE {
+                step = step.min(span / 4);
+            }
+            self.hurried += step;
+        }
+        self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + step).min(excess) };
         let stretch = if self.cut >= LEAST_CUT.min(span / 2) {
             Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span * 3 / 4)))
         } else if overdue <= -SLOWER_BELOW {
@@ -458,6 +465,13 @@ const FASTER_ABOVE: i64 = 10_000;
 
 /// The least that is asked for at once, in µs: most voices' pitch period fits.
 const LEAST_CUT: i64 = 10_000;
+
+/// Talk that is hurried more than this, in µs, is hurried less from then on: one stall is best made good at once, but
+/// where they keep coming speech would never be heard at a pace that can be followed.
+const PATIENCE: i64 = 1_200_000;
+
+/// How fast that is forgotten (to 1/e), in packets: half a minute.
+const PATIENCE_PACKETS: i64 = 1_500;
 
 /// A packet this early is played slower, in µs.
 const SLOWER_BELOW: i64 = 5_000;

@@ -122,12 +122,12 @@ const STEP: i64 = 10_000;
 /// seconds.
 pub(crate) fn shorten(excess: i64, duration: i64, pause: bool) -> i64 {
     let permille = match (excess, pause) {
-        (..30_000, _) => 25,
+        (..20_000, _) => 25,
         (_, true) => 750,
-        (..40_000, _) => 25,
-        (..100_000, _) => 200,
-        (..400_000, _) => 300,
-        _ => 500,
+        (..60_000, _) => 150,
+        (..150_000, _) => 300,
+        (..300_000, _) => 500,
+        _ => 750,
     };
     excess.min(duration * permille / 1000).max(0)
 }
