@@ -132,6 +132,52 @@ pub enum LabCommand {
     Call(Box<LabCallArgs>),
     /// The receiver alone on recorded arrival times: jitter buffer, decoder, concealment, stretching.
     Jitter(LabJitterArgs),
+    /// Codec, plan and protection alone, under losses that are known.
+    Speech(LabSpeechArgs),
+}
+
+/// `undertone lab speech`.
+///
+/// The plan is made for the losses given, and kept to; `--plan` gives another. A packet is there at once or lost; what
+/// is missing may come back until the lookahead is over.
+#[derive(Debug, Args)]
+pub struct LabSpeechArgs {
+    /// What is said (WAV, once).
+    #[arg(long, value_name = "A.wav")]
+    pub speech: PathBuf,
+    /// What the packets may take of the wire: their payload, and 40 bytes of headers each.
+    #[arg(long, value_name = "K", value_parser = kbps)]
+    pub wire_kbps: f64,
+    /// Packets lost, in percent.
+    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    pub loss: String,
+    /// Mean length of a run of losses, in packets.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub burst: String,
+    /// All is lost for BADMS after each GOODMS, on average.
+    #[arg(long, value_name = "GOODMS/BADMS", conflicts_with = "loss")]
+    pub outage: Option<String>,
+    /// How long the listener waits for what is missing.
+    #[arg(long, value_name = "L", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=2000))]
+    pub lookahead_ms: u64,
+    /// A plan to keep to instead, as `--json` prints it.
+    #[arg(long, value_name = "JSON")]
+    pub plan: Option<String>,
+    /// Replays a run exactly.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Writes sent.wav, received.wav and report.html here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The result as one line of JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A rate at which there is a wire at all.
+fn kbps(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| format!("`{text}` is no rate in kbit/s, such as 24"))?;
+    if (1.0..=1_000.0).contains(&rate) { Ok(rate) } else { Err("give 1 to 1000 kbit/s".into()) }
 }
 
 /// `undertone lab jitter`.
@@ -150,9 +196,8 @@ pub struct LabJitterArgs {
     /// What is said (WAV, in a loop from the first packet).
     #[arg(long, value_name = "A.wav")]
     pub speech: PathBuf,
-    /// Rate of the Opus packets. Default: the highest at which the codec works as in a call (SILK), so that what is
-    /// heard is playout and not the codec.
-    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(6..=128))]
+    /// Rate of the Opus packets. High by default, so that what is heard is playout and not the codec; a call's is 22.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(6..=128))]
     pub kbps: u32,
     /// Writes sent.wav, played.wav and report.html here.
     #[arg(long, value_name = "DIR")]

@@ -9,6 +9,7 @@ mod network;
 mod outcome;
 mod page;
 mod run;
+mod speech;
 
 pub use ear::Ear;
 pub use jitter::jitter;
@@ -16,3 +17,4 @@ pub use network::Network;
 pub use outcome::{Direction, Percentiles};
 pub use page::{charts, command, facts};
 pub use run::call;
+pub use speech::speech;

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Token(args) => serve::token(args),
         Command::Lab(LabCommand::Call(args)) => lab::call(args),
+        Command::Lab(LabCommand::Speech(args)) => lab::speech(args),
         Command::Lab(LabCommand::Jitter(args)) => lab::jitter(args),
         Command::Demo(args) => demo::demo(args),
         Command::Devices => devices(),

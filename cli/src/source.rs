@@ -51,6 +51,11 @@ impl Voice {
         Voice { samples: vec![0; FRAME_SAMPLES], at: 0 }
     }
 
+    /// Samples until it begins again.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
     /// The next 10 ms.
     pub fn next_frame(&mut self) -> [i16; FRAME_SAMPLES] {
         std::array::from_fn(|_| {

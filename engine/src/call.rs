@@ -3,7 +3,7 @@
 mod control;
 mod signal;
 
-use crate::adapt::Path;
+use crate::adapt::{Path, Peer};
 use crate::event::{Event, Failure};
 use crate::media_path::{MediaPath, UDP_IP_BYTES};
 use crate::receiver::{AudioReceiver, Played, VideoReceiver};
@@ -29,6 +29,17 @@ use undertone_transport::{TransportError, ice};
 const VIDEO_PAYLOAD: usize = 1_120;
 /// The SFU learns how loud we are from one packet in so many, since the extension costs 8 bytes.
 const LEVEL_EVERY: u64 = 5;
+/// The most that speech takes of a path however wide: above it, protection gains little. Where most packets are lost it
+/// gains much, and little of what is sent loads the far end.
+const SPEECH_MOST: Bitrate = Bitrate::from_kbps(95);
+const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
+const MANY_LOST: u16 = 600;
+/// Beyond this people stop talking to each other anyway.
+const PATIENCE_MAX: Duration = Duration::from_millis(400);
+/// From the microphone's step to the speaker's, codec included, without the path.
+const DEVICE_DELAY: Duration = Duration::from_millis(17);
+/// Taken for the round trip until it is known.
+const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Output kept for an owner who does not poll; beyond it, datagrams are dropped as a full socket would.
 const OUTPUTS: usize = 4_096;
 
@@ -58,6 +69,8 @@ pub struct Call {
     /// Our offer, while no answer to it has come.
     offered: Option<Description>,
     speaker: Option<AudioSender>,
+    /// What the listener can do for speech.
+    peer: Peer,
     camera: Option<VideoSender>,
     slots: Vec<Slot>,
     /// Which slot an SSRC belongs to, retransmissions included.
@@ -109,6 +122,7 @@ impl Call {
             local,
             offered: None,
             speaker: None,
+            peer: Peer::default(),
             camera: None,
             slots: Vec::new(),
             sources: BTreeMap::new(),
@@ -163,6 +177,7 @@ impl Call {
                 let level = self.audio_packets.is_multiple_of(LEVEL_EVERY).then(|| speaker.level());
                 let spurt = self.audio_packets == 0;
                 self.audio_packets += 1;
+                frame.data = speaker.enrich(&frame.data);
                 self.transform.outbound(&mut frame);
                 self.send_audio(now, frame, level, spurt);
                 self.service(now);
@@ -177,7 +192,8 @@ impl Call {
         let ext = Extensions { audio_level: level, ..Extensions::default() };
         let header = speaker.stream.next(frame.time, spurt, ext);
         speaker.stream.store(now, &header, &frame.data);
-        let (header, payload) = speaker.dress(header, frame.data);
+        let opaque = self.transform.is_opaque();
+        let (header, payload) = speaker.protect(header, frame.data, opaque);
         self.path.enqueue(now, &self.session, Priority::Audio, header, payload);
     }
 
@@ -340,17 +356,30 @@ impl Call {
         let estimate = self.path.estimate();
         let overhead = self.path.overhead(&self.session);
         let mut left = estimate.saturating_sub(control::FEEDBACK_ALLOWANCE);
+        let path = self.speech_path(left);
         if let Some(speaker) = &mut self.speaker {
-            let loss_percent = (self.path.state().loss_permille / 10).min(100) as u8;
-            speaker.adapt(now, &Path { budget: left, overhead, loss_percent });
-            let plan = speaker.plan();
-            left = left.saturating_sub(plan.cost(overhead));
+            speaker.adapt(now, &path);
+            left = left.saturating_sub(speaker.plan().cost(overhead));
         }
         if let Some(camera) = &mut self.camera {
             // Headers are a few percent of a video packet, and an encoder overshoots now and then; what is
             // lost is sent again, twice.
             let repairs = 2 * u64::from(self.path.state().loss_permille.min(200));
             camera.adapt(now, left.permille(900 - repairs));
+        }
+    }
+
+    /// The path as it matters to speech, of which `budget` is what it may take.
+    pub(crate) fn speech_path(&self, budget: Bitrate) -> Path {
+        let loss = self.path.loss();
+        let most = if loss.permille > MANY_LOST { SPEECH_MOST_LOSSY } else { SPEECH_MOST };
+        Path {
+            budget: budget.min(most),
+            overhead: self.path.overhead(&self.session),
+            loss,
+            delay: Some(self.control.rtt().unwrap_or(FIRST_RTT) / 2 + DEVICE_DELAY),
+            slack: PATIENCE_MAX,
+            peer: self.peer,
         }
     }
 
@@ -393,6 +422,7 @@ impl Call {
             payload_sent: self.path.payload_sent(),
             estimate: self.path.estimate(),
             congestion: self.path.state(),
+            loss: self.path.loss(),
             plan: self.speaker.as_ref().map(AudioSender::plan),
             video_rate: self.camera.as_ref().map_or(Bitrate::ZERO, VideoSender::rate),
             video_frames: self.camera.as_ref().map_or((0, 0), VideoSender::frames),
@@ -418,6 +448,8 @@ impl Call {
                         target: receiver.jitter().target(),
                         decoded: receiver.frames(Origin::Decoded),
                         rtx: receiver.frames(Origin::Rtx),
+                        copied: receiver.frames(Origin::Copy),
+                        coded: receiver.frames(Origin::Code),
                         lbrr: receiver.frames(Origin::Lbrr),
                         dred: receiver.frames(Origin::Dred),
                         concealed: receiver.frames(Origin::Plc),

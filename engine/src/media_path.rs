@@ -1,8 +1,9 @@
 //! What all streams of a call share: one path, one estimate of it, one queue before it.
 
+use crate::adapt::{Loss, LossMeter};
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
-use undertone_transport::bwe::{self, Cc, DelayLoss};
+use undertone_transport::bwe::{self, Cc, DelayLoss, Fate};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
@@ -28,6 +29,7 @@ pub(crate) struct MediaPath {
     pub(crate) recorder: Option<Recorder>,
     format: Option<Format>,
     next_twcc: u16,
+    losses: LossMeter,
     extensions: ExtensionMap,
     payload_sent: DataSize,
 }
@@ -41,6 +43,7 @@ impl MediaPath {
             recorder: None,
             format: None,
             next_twcc: 0,
+            losses: LossMeter::default(),
             extensions: ExtensionMap::default(),
             payload_sent: DataSize::ZERO,
         }
@@ -119,6 +122,12 @@ impl MediaPath {
     /// A report arrived.
     pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp, rtt: Option<Duration>) {
         let outcomes = self.sent.on_feedback(now, report);
+        for outcome in &outcomes {
+            match outcome.fate {
+                Fate::Untold => {}
+                fate => self.losses.on_packet(outcome.sent, fate == Fate::Lost),
+            }
+        }
         if !outcomes.is_empty() {
             self.cc.on_feedback(now, &outcomes, rtt);
         }
@@ -139,6 +148,11 @@ impl MediaPath {
 
     pub(crate) fn estimate(&self) -> Bitrate {
         self.cc.estimate()
+    }
+
+    /// How packets get lost lately.
+    pub(crate) fn loss(&self) -> Loss {
+        self.losses.loss()
     }
 
     pub(crate) fn state(&self) -> bwe::State {

@@ -38,6 +38,7 @@ pub(crate) fn capabilities(config: &Config) -> Capabilities {
         send: Counts { audio: usize::from(config.audio), video: usize::from(config.video.is_some()) },
         receive: Counts { audio: config.audio_slots, video: config.video_slots },
         audio_red: true,
+        audio_rlc: true,
         extensions,
         ..Capabilities::default()
     }

@@ -3,5 +3,6 @@
 mod audio;
 mod video;
 
-pub use audio::{AudioReceiver, Origin, Played};
+pub(crate) use audio::protected;
+pub use audio::{AudioReceiver, Formats, Origin, Played};
 pub use video::VideoReceiver;

@@ -1,6 +1,6 @@
 //! The account of a call: what a status line, a log and a report are made of.
 
-use crate::adapt::Plan;
+use crate::adapt::{Loss, Plan};
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize};
 use undertone_transport::{bwe, session};
@@ -22,6 +22,8 @@ pub struct Stats {
     pub estimate: Bitrate,
     /// Why.
     pub congestion: bwe::State,
+    /// How packets get lost lately, as the plan sees it.
+    pub loss: Loss,
     /// How speech is packed at present; `None` without a microphone.
     pub plan: Option<Plan>,
     /// Rate that the camera's encoder aims for.
@@ -63,6 +65,10 @@ pub struct AudioSlotStats {
     pub decoded: u64,
     /// Played from a retransmission.
     pub rtx: u64,
+    /// Played from a copy in a later packet.
+    pub copied: u64,
+    /// Played from combinations in later packets.
+    pub coded: u64,
     /// Played from the next packet's copy.
     pub lbrr: u64,
     /// Played from deep redundancy.
@@ -78,7 +84,7 @@ pub struct AudioSlotStats {
 impl AudioSlotStats {
     /// Steps of speech played, pauses left out.
     pub fn voiced(&self) -> u64 {
-        self.decoded + self.rtx + self.lbrr + self.dred + self.concealed
+        self.decoded + self.rtx + self.copied + self.coded + self.lbrr + self.dred + self.concealed
     }
 }
 

@@ -24,11 +24,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "stun", body: wire::stun, slow: false },
     Target { name: "rtp", body: wire::rtp, slow: false },
     Target { name: "recv_stream", body: wire::recv_stream, slow: false },
     Target { name: "red", body: wire::red, slow: false },
+    Target { name: "rlc", body: wire::rlc, slow: false },
     Target { name: "rtcp", body: wire::rtcp, slow: false },
     Target { name: "feedback", body: wire::feedback, slow: false },
     Target { name: "srtp", body: wire::srtp, slow: false },

@@ -15,11 +15,12 @@ use undertone_media::{Bitrate, Kind, Ssrc, Timestamp};
 use undertone_signaling::message::{self, Body, DescriptionKind, ErrorCode, MediaKind};
 use undertone_signaling::token;
 use undertone_transport::payload::{dd, h264};
+use undertone_transport::recovery::red;
+use undertone_transport::recovery::rlc::{Encoder, Plan};
 use undertone_transport::rtcp::{
     self, CcfbFeedback, CcfbReport, CcfbStream, ReportBlock, Rtcp, TwccFeedback,
 };
 use undertone_transport::rtp::{AudioLevel, Extensions, Header, Inline};
-use undertone_transport::stream::red;
 use undertone_transport::stun;
 
 /// Inputs by target and name.
@@ -51,6 +52,10 @@ pub fn all(root: &Path) -> Seeds {
     for (name, packet) in headers() {
         add("red", name, packet.clone());
         add("rtp", name, packet);
+    }
+
+    for (name, script) in repairs() {
+        add("rlc", name, script);
     }
 
     let mut all_reports: Vec<(String, Vec<u8>)> =
@@ -240,6 +245,31 @@ fn checks() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Streams with repair symbols: some packets lost, some as another encoder made them.
+fn repairs() -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for (name, [rate, window, symbol]) in
+        [("copies", [90, 1, 10]), ("half", [12, 12, 8]), ("much", [100, 25, 12])]
+    {
+        let mut steps = Vec::new();
+        let (mut encoder, plan) =
+            (Encoder::new(), Plan { rate: 2_000, window: 6, symbol: 16, ..Plan::default() });
+        for n in 0..60u8 {
+            let payload = [&[rate, window, symbol][..], &vec![n; 20 + usize::from(n % 7) * 5]].concat();
+            let order = if n % 5 == 2 { 0x02 } else { 0x00 } | if n == 40 { 0x40 } else { 0 };
+            Script::put(&mut steps, order, &payload);
+            let (seq, timestamp) = ((u16::MAX - 20).wrapping_add(u16::from(n)), u32::from(n) * 960);
+            let header = Header { payload_type: 111, seq, timestamp, ssrc: Ssrc(7), ..Header::default() };
+            let (_, bytes) = encoder.dress(&header, &payload, &payload, &plan, 113);
+            if n % 3 == 1 {
+                Script::put(&mut steps, 0x03 | n << 2, &bytes);
+            }
+        }
+        seeds.push((name, steps));
+    }
+    seeds
+}
+
 fn headers() -> Vec<(&'static str, Vec<u8>)> {
     let ext = Extensions {
         mid: Inline::new(b"0"),
@@ -262,7 +292,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
     padded[0] |= 0x20;
     let mut sources = packet(&plain, false, b"\0\0\0\x01\0\0\0\x02payload");
     sources[0] |= 2;
-    let (joined, payload) = red::join(&plain, b"new", (u32::MAX - 954, b"old"), 63).expect("it fits");
+    let (joined, payload) = red::join(&plain, b"new", &[(u32::MAX - 954, b"old")], 63).expect("it fits");
     vec![
         ("one-byte", packet(&full, false, b"payload")),
         ("two-byte", packet(&full, true, b"payload")),

@@ -44,7 +44,11 @@ pub(crate) fn our_offer() -> Description {
         line(Kind::Audio, Direction::RecvOnly),
         line(Kind::Video, Direction::RecvOnly),
     ];
-    sdp::offer(&local(false), &Capabilities { audio_red: true, ..Capabilities::default() }, &lines)
+    sdp::offer(
+        &local(false),
+        &Capabilities { audio_red: true, audio_rlc: true, ..Capabilities::default() },
+        &lines,
+    )
 }
 
 /// A description is read, taken for an offer and answered, and taken for the answer to ours.
@@ -60,7 +64,7 @@ pub(crate) fn sdp(data: &[u8]) {
         let can = if lite {
             Capabilities::default()
         } else {
-            Capabilities { send: few, audio_red: true, ..Default::default() }
+            Capabilities { send: few, audio_red: true, audio_rlc: true, ..Default::default() }
         };
         let Ok(answer) = sdp::answer(&theirs, &local(lite), &can) else { continue };
         let text = answer.to_string();

@@ -5,10 +5,12 @@ use std::time::Duration;
 use undertone_media::{DataSize, MediaTime, Ssrc, Timestamp};
 use undertone_transport::bwe::{self, Cc, DelayLoss};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
+use undertone_transport::recovery::red;
+use undertone_transport::recovery::rlc::{Decoder, Encoder, Plan};
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{Extension, ExtensionMap, Extensions, Header};
 use undertone_transport::srtp::{Opener, Profile, Refused, Sealer};
-use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream, red};
+use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
 use undertone_transport::stun;
 
 /// The password of the seeds.
@@ -114,11 +116,54 @@ pub(crate) fn red(data: &[u8]) {
     let payload = &data[payload];
     let parts = red::split(&header, payload);
     assert!(parts.iter().map(|(_, part)| part.len()).sum::<usize>() <= payload.len());
-    if let [(newest, new), (older, old)] = parts[..]
-        && newest.payload_type == older.payload_type
-        && let Some((joined, bytes)) = red::join(&newest, new, (older.timestamp, old), header.payload_type)
+    let Some(((newest, new), older)) = parts.split_first() else { return };
+    let before: Vec<(u32, &[u8])> = older.iter().rev().map(|(it, old)| (it.timestamp, *old)).collect();
+    if older.iter().all(|(it, _)| it.payload_type == newest.payload_type)
+        && let Some((joined, bytes)) = red::join(newest, new, &before, header.payload_type)
     {
         assert_eq!((joined, &bytes[..]), (header, payload));
+    }
+}
+
+/// Packets with repair symbols, ours and the input's: nothing that comes makes a decoder hold or return more than
+/// it may, and among our own alone nothing comes back but what was sent.
+pub(crate) fn rlc(data: &[u8]) {
+    let (mut encoder, mut honest, mut decoder) = (Encoder::new(), Decoder::new(111), Decoder::new(111));
+    let mut sent: Vec<(Header, Vec<u8>)> = Vec::new();
+    let (mut seq, mut timestamp) = (u16::MAX - 20, u32::MAX - 20_000);
+    for (order, bytes) in Script::steps(data) {
+        let step = [960, 960, 960, 1_920, 48_000, 7][usize::from(order >> 4) % 6];
+        seq = seq.wrapping_add(1);
+        timestamp = timestamp.wrapping_add(step);
+        let header = Header { payload_type: 111, seq, timestamp, ssrc: Ssrc(7), ..Header::default() };
+        if order & 3 == 3 {
+            // As it came, with any number near ours.
+            let header = Header { seq: seq.wrapping_sub(u16::from(order >> 2) % 40), ..header };
+            let Some(carrier) = decoder.open(bytes) else { continue };
+            assert!(carrier.payload.len() <= bytes.len());
+            let back = decoder.receive(&header, &carrier, carrier.payload);
+            assert!(back.iter().all(|(_, payload)| payload.len() <= 1275));
+            assert!(decoder.memory() < 512 * 1024, "{}", decoder.memory());
+            continue;
+        }
+        let (&[rate, window, symbol], payload) = bytes.split_first_chunk().unwrap_or((&[9, 9, 9], bytes));
+        let plan = Plan {
+            rate: u32::from(rate) * 40,
+            window: usize::from(window) % 30,
+            symbol: 2 * usize::from(symbol) % 130,
+            max_bytes: 1_400,
+        };
+        let (dressed, bytes) = encoder.dress(&header, payload, payload, &plan, 113);
+        sent.push((header, payload.to_vec()));
+        if order & 3 == 2 {
+            continue; // lost
+        }
+        let carrier = honest.open(&bytes).expect("our own packet can be read");
+        assert_eq!(carrier.payload, payload);
+        for back in honest.receive(&dressed, &carrier, payload) {
+            assert!(sent.contains(&back), "{back:?} was never sent");
+        }
+        decoder.receive(&dressed, &carrier, payload);
     }
 }
 

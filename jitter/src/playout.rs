@@ -71,6 +71,8 @@ pub struct JitterBuffer {
     arrivals: Arrivals,
     target: Target,
     floor: Duration,
+    /// How long repairs are waited for; see [`JitterBuffer::wait_for_repairs`].
+    patience: Duration,
     /// Where playout stands; `None` before the first packet has played.
     edge: Option<Edge>,
     continuity: Continuity,
@@ -98,6 +100,7 @@ impl JitterBuffer {
             arrivals: Arrivals::default(),
             target,
             floor: Duration::ZERO,
+            patience: Duration::ZERO,
             edge: None,
             continuity: Continuity::default(),
             latest: MediaTime(0),
@@ -253,6 +256,14 @@ impl JitterBuffer {
         self.target.expect_repair(after.min(self.config.max_delay));
     }
 
+    /// Lost packets come back by themselves within `patience` of their turn: the sender has weighed what stays lost against
+    /// the wait, so playout waits as long, and no longer. `None`: that is not known, and is learned.
+    pub fn wait_for_repairs(&mut self, patience: Option<Duration>) {
+        self.target.trust(patience.is_some());
+        self.patience = patience.unwrap_or_default().min(self.config.max_delay);
+        self.stats.target = self.target();
+    }
+
     /// The delay above the fastest path that is aimed at now.
     pub fn target(&self) -> Duration {
         Duration::from_micros(self.aim() as u64)
@@ -284,7 +295,7 @@ impl JitterBuffer {
 
     /// The delay aimed at, in µs.
     fn aim(&self) -> i64 {
-        self.target.micros().max(self.floor.as_micros() as i64)
+        self.target.micros().max(self.floor.max(self.patience).as_micros() as i64)
     }
 
     /// The stream begins anew: another encoder, another source, or a sender that forgot its state. What is
@@ -335,7 +346,7 @@ impl JitterBuffer {
     /// Keeps no more than [`Config::max_delay`] of sound.
     fn bound(&mut self) {
         self.stats.buffered = self.buffer.duration();
-        while self.stats.buffered > self.config.max_delay.max(MAX_PACKET * 2) {
+        while self.stats.buffered > self.config.max_delay + MAX_PACKET * 2 {
             let Some(oldest) = self.buffer.take_first() else { return };
             self.stats.dropped += 1;
             self.stats.buffered = self.buffer.duration();

@@ -100,6 +100,8 @@ pub struct Target {
     heard: u64,
     /// How late a lost packet is that was asked for once, in µs.
     repair: i64,
+    /// The sender protects packets and has said for how long; see [`Target::trust`].
+    trusting: bool,
 }
 
 /// How many times a repair counts in the first moments of a call.
@@ -159,7 +161,7 @@ impl Target {
             })
             .collect();
         let chosen = candidates.iter().position(|c| c.target == start).unwrap_or(0);
-        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0 }
+        Target { costs, candidates, chosen, base: None, heard: 0, repair: 0, trusting: false }
     }
 
     /// The delay above the fastest path to aim at.
@@ -176,6 +178,12 @@ impl Target {
         self.repair = after.as_micros() as i64;
     }
 
+    /// Whether what repairs cost and bring was weighed elsewhere, by who knows what is still to come: then they are not
+    /// billed here.
+    pub(crate) fn trust(&mut self, trusting: bool) {
+        self.trusting = trusting;
+    }
+
     /// A packet of `duration` did not come in its turn. Loss comes at a rate, where a stall comes once: a packet
     /// lost in the first second of a call tells of one a second. So in the first moments it bills for all the
     /// memory that was not heard yet, up to a point, and at once: the delay to have when the next is lost is
@@ -190,6 +198,9 @@ impl Target {
     }
 
     fn presume(&mut self, duration: Duration, change: impl Fn(u64, u64) -> u64) {
+        if self.trusting {
+            return;
+        }
         let Some(repaired) = self.presumed() else { return };
         let suffered = self.costs.loss.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.playing < repaired) {
@@ -221,6 +232,9 @@ impl Target {
             }
         }
         self.base = Some(base);
+        if self.trusting && coming == Coming::Repaired {
+            return;
+        }
         let presumed = self.presumed().unwrap_or(i64::MIN);
         if coming == Coming::Straggling {
             self.on_overtaken(duration);

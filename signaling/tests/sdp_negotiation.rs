@@ -81,6 +81,67 @@ fn copies_are_sent_only_to_those_who_read_them() {
 }
 
 #[test]
+fn repair_symbols_are_sent_only_to_those_who_read_them() {
+    let wants = [line(Audio, Direction::SendRecv), line(Video, Direction::SendRecv)];
+    let reads = || Capabilities { audio_red: true, audio_rlc: true, ..can() };
+    let red_alone = || Capabilities { audio_red: true, ..can() };
+    for (offerer, answerer, agreed) in
+        [(reads(), reads(), Some(113)), (reads(), red_alone(), None), (red_alone(), reads(), None)]
+    {
+        let offer = offer(&local("ann", 100), &offerer, &wants);
+        let answer = answer(&offer, &local("bob", 200), &answerer).unwrap();
+        for (ours, theirs) in [(&offer, &answer), (&answer, &offer)] {
+            let mut both = lines(ours, theirs).unwrap();
+            let video = both.pop().unwrap();
+            assert_eq!(video.send.unwrap().rlc_payload_type, None);
+            let audio = both.pop().unwrap();
+            let send = audio.send.unwrap();
+            assert_eq!((send.rlc_payload_type, send.red_payload_type), (agreed, Some(63)));
+            let receive = audio.receive.unwrap();
+            assert_eq!(receive.rlc_payload_type, agreed);
+            assert_eq!(receive.payload_types, [(111, Some(112))], "repair is no media of its own");
+        }
+    }
+}
+
+/// The answers of browsers to an offer with a format that they never heard of.
+#[test]
+fn browsers_leave_out_what_is_ours_alone() {
+    let can = Capabilities { audio_red: true, audio_rlc: true, ..can() };
+    let ours = offer(&local("ann", 100), &can, &[line(Audio, Direction::SendRecv)]);
+    let text = ours.to_string();
+    assert!(text.contains("a=rtpmap:113 rlc/48000\r\na=fmtp:113 apt=111\r\n"), "{text}");
+    let known = |line: &&str| !line.contains(":113 ") && !line.contains(" rlc/");
+    let theirs: String = text
+        .replace("RTP/SAVPF 111 112 63 113", "RTP/SAVPF 111 112 63")
+        .split_inclusive("\r\n")
+        .filter(known)
+        .map(|it| it.replace("setup:actpass", "setup:active"))
+        .collect();
+    let theirs = Description::parse(&theirs).unwrap();
+    let agreed = lines(&ours, &theirs).unwrap().remove(0);
+    let send = agreed.send.unwrap();
+    assert_eq!((send.red_payload_type, send.rlc_payload_type), (Some(63), None));
+    assert_eq!(agreed.receive.unwrap().payload_types, [(111, Some(112))]);
+}
+
+/// A payload type that names another codec's, or none at all, is not ours.
+#[test]
+fn repair_symbols_belong_to_one_codec() {
+    let can = Capabilities { audio_rlc: true, ..can() };
+    let text = offer(&local("ann", 100), &can, &[line(Audio, Direction::SendRecv)]).to_string();
+    for other in ["a=fmtp:113 apt=112\r\n", "a=fmtp:113 apt=x\r\n", ""] {
+        let changed = text.replace("a=fmtp:113 apt=111\r\n", other);
+        assert_ne!(changed, text);
+        let offer = Description::parse(&changed).unwrap();
+        let answer = answer(&offer, &local("bob", 200), &can).unwrap();
+        let agreed = lines(&answer, &offer).unwrap().remove(0);
+        assert_eq!(agreed.send.unwrap().rlc_payload_type, None);
+        assert_eq!(agreed.receive.unwrap().payload_types, [(111, Some(112))]);
+    }
+}
+
+#[test]
 fn a_direct_call_sends_on_the_first_line_that_the_offerer_listens_on() {
     let wants = [
         line(Audio, Direction::SendOnly),

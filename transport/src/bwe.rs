@@ -122,6 +122,8 @@ const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
 const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
+/// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
+const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
 /// No feedback for so long is a sign of trouble, and again after each step.
 const SILENCE: Duration = Duration::from_millis(1500);
 const SILENCE_STEP: Duration = Duration::from_millis(500);
@@ -228,6 +230,8 @@ impl DelayLoss {
 
     fn judge_loss(&mut self, now: Timestamp) {
         match self.loss.judge() {
+            // So little does not crowd a path that shows no queue.
+            Verdict::Try if self.sent.over(Duration::from_secs(1)) < TRIAL_ABOVE => {}
             Verdict::Try => {
                 // Over a second, since pictures differ in size: what is not even sent cannot prove anything.
                 let acked = self.acked.recent().max(self.acked.over(Duration::from_secs(1)));

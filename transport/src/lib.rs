@@ -6,7 +6,7 @@
 //!
 //! Security half: [`stun`] and [`ice`] find a path, [`dtls`] agrees on keys, [`srtp`] seals with them, and
 //! [`session`] ties the four together. Media half: [`rtp`], [`rtcp`] and [`payload`] are formats, [`stream`]
-//! recovers what was lost, [`feedback`] tells the sender what arrived, [`bwe`] and [`pacer`] decide how fast.
+//! asks again for what was lost, [`recovery`] makes up for it without asking, [`feedback`] tells the sender what arrived, [`bwe`] and [`pacer`] decide how fast.
 
 pub mod bwe;
 pub mod dtls;
@@ -15,6 +15,7 @@ pub mod feedback;
 pub mod ice;
 pub mod pacer;
 pub mod payload;
+pub mod recovery;
 pub mod rtcp;
 pub mod rtp;
 pub mod session;

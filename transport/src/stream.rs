@@ -1,14 +1,13 @@
 //! RTP streams: numbers, memory and repair on the sending side; unwrapping, statistics and requests on the
 //! receiving side.
 //!
-//! Wire: RFC 3550 (numbers, reports), RFC 4588 (RTX), RFC 4585 §6.2.1 (generic NACK), RFC 2198 (copies).
+//! Wire: RFC 3550 (numbers, reports), RFC 4588 (RTX), RFC 4585 §6.2.1 (generic NACK).
 //!
-//! Not here: when copies are worth sending, what plays when (`jitter`), when RTCP leaves (the caller
-//! bundles it).
+//! Not here: what comes without being asked for ([`crate::recovery`]), what plays when (`jitter`), when RTCP
+//! leaves (the caller bundles it).
 
 mod nack;
 mod recv;
-pub mod red;
 mod send;
 
 pub use nack::NackConfig;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use undertone_media::{MediaTime, SeqNo, Ssrc, Timestamp};
+use undertone_transport::recovery::red;
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{Extensions, Header};
-use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream, red};
+use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
 
 const RTX: Rtx = Rtx { ssrc: Ssrc(2), payload_type: 112 };
 
@@ -272,7 +273,7 @@ fn a_copy_fills_a_gap_once_and_is_not_asked_for() {
     for n in 0..40 {
         let (header, payload) = packet(&mut sender, at(n * 20), n);
         let sent = match &before {
-            Some((last, copy)) => red::join(&header, &payload, (last.timestamp, copy), 63).unwrap(),
+            Some((last, copy)) => red::join(&header, &payload, &[(last.timestamp, copy)], 63).unwrap(),
             None => (header, payload.clone()),
         };
         before = Some((header, payload));

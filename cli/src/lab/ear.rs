@@ -42,7 +42,7 @@ pub struct Ear {
     /// The curves.
     pub samples: Vec<Sample>,
     m2e_ms: Vec<f64>,
-    frames: [u64; 6],
+    frames: [u64; Origin::COUNT],
     since: Since,
     packet_ms: Vec<f64>,
     eye: Option<Eye>,
@@ -212,8 +212,8 @@ impl Ear {
             concealed_ratio: concealed,
             recovered: Recovered {
                 lbrr: share(Origin::Lbrr),
-                red: 0.0,
-                rlc: 0.0,
+                red: share(Origin::Copy),
+                rlc: share(Origin::Code),
                 dred: share(Origin::Dred),
                 rtx: share(Origin::Rtx),
                 plc: concealed,

@@ -26,7 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 use undertone_codec::SAMPLE_RATE;
 use undertone_codec::opus::{Encoder, EncoderConfig};
-use undertone_engine::receiver::AudioReceiver;
+use undertone_engine::receiver::{AudioReceiver, Formats};
 use undertone_engine::{FRAME_SAMPLES, Origin, Plain, Timing};
 use undertone_media::{Bitrate, Ssrc, Timestamp};
 use undertone_sim::score;
@@ -288,7 +288,7 @@ fn receiver() -> Result<AudioReceiver, undertone_codec::CodecError> {
         rtx_payload_type: None,
         nack: None,
     });
-    AudioReceiver::new(stream, None, 48_000, Duration::ZERO)
+    AudioReceiver::new(stream, Formats::default(), undertone_jitter::Config::default())
 }
 
 /// What ties media time to the clock of the trace.

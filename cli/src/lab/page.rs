@@ -80,6 +80,11 @@ pub(super) fn stats_line(direction: &str, ear: &Ear, speaker: &Stats) -> String 
         "rtt_ms": speaker.rtt.map(|rtt| short(rtt.as_secs_f64() * 1000.0)),
         "packet_ms": speaker.plan.map(|plan| plan.packet.as_millis() as u64),
         "coded_kbps": speaker.plan.map(|plan| short(plan.bitrate.as_kbps_f64())),
+        "protection": speaker.plan.map(|plan| format!("{:?}", plan.protection)),
+        "redundancy_ms": speaker.plan.and_then(|plan| plan.redundancy).map(|it| it.span.as_millis() as u64),
+        "patience_ms": speaker.plan.map(|plan| plan.patience.as_millis() as u64),
+        "loss_permille": speaker.loss.permille,
+        "loss_run_ms": speaker.loss.run.as_millis() as u64,
         "plan_reason": speaker.plan.map(|plan| plan.reason.name()),
         "video_kbps": short(speaker.video_rate.as_kbps_f64()),
     })

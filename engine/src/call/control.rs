@@ -11,8 +11,10 @@ pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(2_500);
 
 /// Between sender reports, once the listener has had two: they are small and change little.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// With video, lips depend on them.
+/// With video, lips depend on them; and where many are lost, one in a while must get through.
 const REPORT_INTERVAL_VIDEO: Duration = Duration::from_secs(1);
+
+const REPORTS_LOST: u16 = 200;
 
 /// A packet may be asked for twice in a row, and is then sent twice: a resend is as likely to be lost as the
 /// packet was, and waiting another round trip would cost the listener all that delay all the time, and the
@@ -101,7 +103,6 @@ impl Call {
     fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
         let (stream, pause, priority) = match (&mut self.speaker, &mut self.camera) {
             (Some(speaker), _) if speaker.stream.config().ssrc == media => {
-                speaker.on_requests(seqs);
                 (&mut speaker.stream, RESEND_PAUSE, Priority::Audio)
             }
             (_, Some(camera)) if camera.stream.config().ssrc == media => {
@@ -133,7 +134,10 @@ impl Call {
         for slot in &mut self.slots {
             let stream = match &mut slot.receiver {
                 Receiver::Idle => continue,
-                Receiver::Audio(receiver) => &mut receiver.stream,
+                Receiver::Audio(receiver) => {
+                    receiver.settle();
+                    &mut receiver.stream
+                }
                 Receiver::Video(receiver) => {
                     if receiver.ask_key(now) {
                         packets.push(Rtcp::Pli { sender: reporter, media: receiver.stream.config().ssrc });
@@ -192,7 +196,7 @@ impl Call {
         let wait = if self.control.reports < 3 {
             // The listener wants the first soon, and again in case it was lost.
             Duration::from_millis(500)
-        } else if self.camera.is_some() {
+        } else if self.camera.is_some() || self.path.loss().permille >= REPORTS_LOST {
             REPORT_INTERVAL_VIDEO
         } else {
             REPORT_INTERVAL

@@ -1,15 +1,14 @@
 //! Signalling: entering a room, agreeing on streams, learning who is who.
 
 use super::{Call, Receiver, Slot};
-use crate::adapt::Path;
+use crate::adapt::Peer;
 use crate::event::{Event, Failure, Participant, SlotEvent};
-use crate::media_path::UDP_IP_BYTES;
-use crate::receiver::{AudioReceiver, VideoReceiver};
+use crate::receiver::{AudioReceiver, Formats, VideoReceiver};
 use crate::sender::{AudioSender, VideoSender};
 use crate::{Role, negotiation};
 use std::time::Duration;
 use undertone_codec::CodecError;
-use undertone_media::{DataSize, Kind, Output, Ssrc, Timestamp};
+use undertone_media::{Kind, Output, Ssrc, Timestamp};
 use undertone_signaling::message::{self, Body, DescriptionKind, ErrorCode, MediaKind};
 use undertone_signaling::sdp::{self, Description, Line};
 use undertone_transport::rtp;
@@ -171,11 +170,6 @@ impl Call {
     }
 
     fn make_streams(&mut self, lines: Vec<Line>) -> Result<(), CodecError> {
-        let path = Path {
-            budget: self.path.estimate(),
-            overhead: DataSize::from_bytes(UDP_IP_BYTES + 28),
-            loss_percent: 0,
-        };
         for line in &lines {
             let Some(send) = &line.send else { continue };
             let random = self.random_u64();
@@ -186,7 +180,15 @@ impl Call {
             });
             match line.kind {
                 Kind::Audio if self.config.audio && self.speaker.is_none() => {
-                    self.speaker = Some(AudioSender::new(stream, send.red_payload_type, &path)?);
+                    let formats = Formats { red: send.red_payload_type, rlc: send.rlc_payload_type };
+                    self.peer = Peer {
+                        code: formats.rlc.is_some(),
+                        copies: formats.red.is_some(),
+                        // Whoever speaks our code plays what we write; others skip it.
+                        redundancy: formats.rlc.is_some(),
+                    };
+                    let path = self.speech_path(self.path.estimate());
+                    self.speaker = Some(AudioSender::new(stream, formats, &path)?);
                 }
                 Kind::Video if self.camera.is_none() => {
                     if let Some(video) = self.config.video {
@@ -225,12 +227,18 @@ impl Call {
             },
             Kind::Video => NackConfig::video(),
         });
-        let (clock_rate, red) = (receive.clock_rate, receive.red_payload_type);
+        let clock_rate = receive.clock_rate;
+        let formats = Formats { red: receive.red_payload_type, rlc: receive.rlc_payload_type };
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });
         self.slots[index].receiver = match line.kind {
             Kind::Audio => {
-                let slack = self.config.playout_slack;
-                Receiver::Audio(Box::new(AudioReceiver::new(stream, red, clock_rate, slack)?))
+                let playout = undertone_jitter::Config {
+                    clock_rate,
+                    min_delay: self.config.playout_slack,
+                    start_delay: self.config.playout_slack,
+                    ..Default::default()
+                };
+                Receiver::Audio(Box::new(AudioReceiver::new(stream, formats, playout)?))
             }
             Kind::Video => Receiver::Video(Box::new(VideoReceiver::new(stream, clock_rate))),
         };

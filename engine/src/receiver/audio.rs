@@ -5,23 +5,28 @@
 //! where it came from and when it was captured, which is all that the statistics need.
 
 use crate::{FRAME_SAMPLES, FrameTransform, OPUS_TICKS_PER_SAMPLE, Timing};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use undertone_codec::opus::{self, Decoder, DecoderConfig, Level};
 use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{Contents, How, JitterBuffer, Playout, Stretch};
-use undertone_media::{EncodedFrame, Kind, MediaTime, Packet, Timestamp};
+use undertone_media::{EncodedFrame, Kind, MediaTime, Packet, SeqNo, Timestamp};
 use undertone_transport::rtp;
-use undertone_transport::stream::{RecvStream, red};
+use undertone_transport::recovery::{red, rlc};
+use undertone_transport::stream::RecvStream;
 
 /// Where 10 ms of played sound came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// A packet that came the first time.
     Decoded,
-    /// A packet that came again: resent (RFC 4588), or as a copy in the next one (RFC 2198).
+    /// A packet that was asked for and came again (RFC 4588).
     Rtx,
+    /// A copy in a later packet (RFC 2198).
+    Copy,
+    /// Combinations in later packets (RFC 8681).
+    Code,
     /// The low-rate copy in the next packet.
     Lbrr,
     /// Deep redundancy in a later packet.
@@ -30,6 +35,11 @@ pub enum Origin {
     Plc,
     /// Nobody spoke, or nothing has come yet.
     Silence,
+}
+
+impl Origin {
+    /// How many there are.
+    pub const COUNT: usize = Origin::Silence as usize + 1;
 }
 
 /// What a slot played in one step of 10 ms.
@@ -80,8 +90,12 @@ const PAUSE_BYTES: usize = 2;
 pub struct AudioReceiver {
     /// The stream's numbers, repairs and reports.
     pub stream: RecvStream,
-    /// Payload type of packets with copies.
-    red: Option<u8>,
+    formats: Formats,
+    /// Undoes the sliding-window code.
+    code: rlc::Decoder,
+    /// How far back the newest packets can bring others back; `None` while packets carry no repair.
+    coded: Option<Duration>,
+    patience: Patience,
     /// How long a packet is, if the newest came with a copy of the one before.
     copied: Option<Duration>,
     jitter: JitterBuffer,
@@ -99,34 +113,76 @@ pub struct AudioReceiver {
     /// What was made up since then.
     gap: Option<Gap>,
     spans: VecDeque<Span>,
+    /// What brought the packets back that wait for their turn.
+    repaired: BTreeMap<SeqNo, Origin>,
+    /// The packet whose deep redundancy was read last, and how far that reaches.
+    deep: Option<SeqNo>,
     undecodable: u64,
-    frames: [u64; 6],
+    frames: [u64; Origin::COUNT],
     /// Samples that stretching took out, and put in.
     stretched: (u64, u64),
 }
 
+/// How long to wait for what the sender's code brings back: as far as it reached of late, while packets get lost. Each move
+/// of playout is heard, so it goes up at once, and down only when it has been too long for a while.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Losses counted so far, and when the newest was noticed.
+    lost: u64,
+    loss: Option<Timestamp>,
+    /// How long to wait, and since when less would do.
+    held: Duration,
+    needed: Timestamp,
+}
+
+/// Where packets were lost for so long, they are again; and playout does not move for less.
+const HELD_FOR: Duration = Duration::from_secs(8);
+
+impl Patience {
+    fn update(&mut self, now: Timestamp, lost: u64, reach: Duration) -> Duration {
+        if lost != std::mem::replace(&mut self.lost, lost) {
+            self.loss = Some(now);
+        }
+        let lossy = self.loss.is_some_and(|loss| now.since(loss) < HELD_FOR);
+        let wanted = if lossy { reach } else { Duration::ZERO };
+        if wanted >= self.held {
+            (self.held, self.needed) = (wanted, now);
+        } else if now.since(self.needed) >= HELD_FOR {
+            (self.held, self.needed) = (wanted, now);
+        }
+        self.held
+    }
+}
+
+/// Payload types of packets that carry others beside their own, as far as they were agreed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Formats {
+    /// Copies (RFC 2198).
+    pub red: Option<u8>,
+    /// The sliding-window code ([`rlc`]).
+    pub rlc: Option<u8>,
+}
+
 impl AudioReceiver {
-    /// A slot for one stream; `red` is the payload type of packets that carry copies, if agreed.
+    /// A slot for one stream.
     ///
     /// # Errors
     /// `CodecError` if the decoder cannot be made.
     pub fn new(
         stream: RecvStream,
-        red: Option<u8>,
-        clock_rate: u32,
-        playout_slack: Duration,
+        formats: Formats,
+        playout: undertone_jitter::Config,
     ) -> Result<AudioReceiver, CodecError> {
-        let buffer = undertone_jitter::Config {
-            clock_rate,
-            min_delay: playout_slack,
-            start_delay: playout_slack,
-            ..Default::default()
-        };
         Ok(AudioReceiver {
+            code: rlc::Decoder::new(stream.config().payload_type),
             stream,
-            red,
+            formats,
+            coded: None,
+            patience: Patience::default(),
             copied: None,
-            jitter: JitterBuffer::new(buffer),
+            repaired: BTreeMap::new(),
+            deep: None,
+            jitter: JitterBuffer::new(playout),
             decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             pcm: Vec::with_capacity(8 * FRAME_SAMPLES),
@@ -138,7 +194,7 @@ impl AudioReceiver {
             gap: None,
             spans: VecDeque::new(),
             undecodable: 0,
-            frames: [0; 6],
+            frames: [0; Origin::COUNT],
             stretched: (0, 0),
         })
     }
@@ -151,13 +207,29 @@ impl AudioReceiver {
         payload: &[u8],
         transform: &mut dyn FrameTransform,
     ) {
-        if self.red != Some(header.payload_type) {
-            if header.payload_type == self.stream.config().payload_type {
-                self.copied = None;
-            }
-            let packet = self.stream.receive(now, header, payload);
-            return self.insert(now, packet, transform);
+        let format = Some(header.payload_type);
+        if format == self.formats.rlc {
+            return self.receive_coded(now, header, payload, transform);
         }
+        if format == self.formats.red {
+            return self.receive_copied(now, header, payload, transform);
+        }
+        if header.payload_type == self.stream.config().payload_type {
+            self.copied = None;
+            self.coded = None;
+        }
+        let packet = self.stream.receive(now, header, payload);
+        self.insert(now, packet, transform);
+    }
+
+    /// A packet with copies of others.
+    fn receive_copied(
+        &mut self,
+        now: Timestamp,
+        header: &rtp::Header,
+        payload: &[u8],
+        transform: &mut dyn FrameTransform,
+    ) {
         let mut parts = red::split(header, payload).into_iter();
         if let Some((header, payload)) = parts.next() {
             self.copied = opus::packet_duration(payload);
@@ -166,8 +238,53 @@ impl AudioReceiver {
         }
         for (header, payload) in parts {
             let copy = self.stream.receive_copy(now, &header, payload);
-            self.insert(now, copy, transform);
+            self.insert_repaired(now, copy, Origin::Copy, transform);
         }
+    }
+
+    /// A packet with combinations of others.
+    fn receive_coded(
+        &mut self,
+        now: Timestamp,
+        header: &rtp::Header,
+        payload: &[u8],
+        transform: &mut dyn FrameTransform,
+    ) {
+        let Some(carrier) = self.code.open(payload) else {
+            self.undecodable += 1;
+            return;
+        };
+        let protected = protected(carrier.payload, transform.is_opaque());
+        let recovered = self.code.receive(header, &carrier, &protected);
+        let ticks = self.code.reach().map(u64::from);
+        self.coded = ticks.map(|ticks| Duration::from_micros(ticks * 1_000_000 / u64::from(self.stream.config().clock_rate)));
+        let own = rtp::Header { payload_type: self.stream.config().payload_type, ..*header };
+        let packet = self.stream.receive(now, &own, carrier.payload);
+        self.insert(now, packet, transform);
+        for (header, payload) in recovered {
+            let copy = self.stream.receive_copy(now, &header, &payload);
+            self.insert_repaired(now, copy, Origin::Code, transform);
+        }
+    }
+
+    /// While lost packets come back by themselves, or their gist does, they need not be asked for.
+    pub(crate) fn settle(&mut self) {
+        if self.coded.is_some() {
+            self.stream.forgo();
+        }
+    }
+
+    fn insert_repaired(
+        &mut self,
+        now: Timestamp,
+        packet: Option<Packet>,
+        origin: Origin,
+        transform: &mut dyn FrameTransform,
+    ) {
+        if let Some(packet) = &packet {
+            self.repaired.insert(packet.seq, origin);
+        }
+        self.insert(now, packet, transform);
     }
 
     /// Puts a packet, if there is one, where it waits for its turn.
@@ -184,8 +301,11 @@ impl AudioReceiver {
             self.undecodable += 1;
             return;
         };
+        self.deep = Some(packet.seq);
+        let deep = self.decoder.parse_dred(&packet.payload);
         let contents = Contents {
             lbrr: opus::has_lbrr(&packet.payload),
+            dred: deep.map_or(Duration::ZERO, |span| span.duration()),
             pause: packet.payload.len() <= PAUSE_BYTES,
             ..Contents::plain(duration)
         };
@@ -205,12 +325,20 @@ impl AudioReceiver {
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
+        let patience =
+            self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
+        let known = self.coded.is_some() || patience > Duration::ZERO;
+        self.jitter.wait_for_repairs(known.then_some(patience));
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
         // by a sound buffer, and keeps a broken one from hanging the speaker.
         for _ in 0..16 {
             let queued = Duration::from_micros(self.pcm.len() as u64 * 1_000_000 / u64::from(SAMPLE_RATE));
-            let stream = &self.stream;
-            let playout = self.jitter.decide(now, queued, |seq| stream.repairable_until(seq, rtt));
+            let (stream, coded) = (&self.stream, self.coded);
+            let repairable = |seq| match coded {
+                Some(reach) => stream.expected_at(seq).map(|due| due + reach),
+                None => stream.repairable_until(seq, rtt),
+            };
+            let playout = self.jitter.decide(now, queued, repairable);
             if matches!(playout, Playout::Wait) {
                 break;
             }
@@ -246,7 +374,9 @@ impl AudioReceiver {
                     // What is left of a stretched packet is dated by its end, where what follows joins.
                     let removed = (before - self.scratch.len() as i64) * OPUS_TICKS_PER_SAMPLE as i64;
                     let time = MediaTime(packet.time.0.saturating_add_signed(removed));
-                    (if packet.repaired { Origin::Rtx } else { Origin::Decoded }, Some(time))
+                    let by = self.repaired.remove(&packet.seq).unwrap_or(Origin::Rtx);
+                    self.repaired = self.repaired.split_off(&packet.seq);
+                    (if packet.repaired { by } else { Origin::Decoded }, Some(time))
                 }
             }
             Playout::Recover { from, missing, how, .. } => {
@@ -261,11 +391,7 @@ impl AudioReceiver {
                     How::Lbrr => {
                         (Origin::Lbrr, self.decoder.recover_lbrr(&from.payload, wanted, &mut self.scratch))
                     }
-                    How::Dred(before) => {
-                        let parsed = self.decoder.parse_dred(&from.payload).is_some();
-                        let offset = samples(before);
-                        (Origin::Dred, parsed && self.decoder.recover_dred(offset, wanted, &mut self.scratch))
-                    }
+                    How::Dred(before) => (Origin::Dred, self.recover_deep(&from, samples(before), wanted)),
                 };
                 if done {
                     self.heard_until = Some(time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
@@ -293,6 +419,16 @@ impl AudioReceiver {
         };
         self.pcm.extend_from_slice(&self.scratch);
         self.spans.push_back(Span { samples: self.scratch.len(), origin, time });
+    }
+
+    /// Plays what a later packet tells of the past: `wanted` samples, `offset` before that packet.
+    fn recover_deep(&mut self, from: &Packet, offset: usize, wanted: usize) -> bool {
+        // Reading it takes as long as decoding: once a packet is enough.
+        if self.deep != Some(from.seq) {
+            self.deep = Some(from.seq);
+            self.decoder.parse_dred(&from.payload);
+        }
+        self.decoder.recover_dred(offset, wanted, &mut self.scratch)
     }
 
     /// Keeps account of what is not real, and at its beginning the decoder's state.
@@ -424,6 +560,13 @@ impl AudioReceiver {
 
 /// Ticks a second of Opus (RFC 7587 §4.1).
 const OPUS_CLOCK: u32 = SAMPLE_RATE * OPUS_TICKS_PER_SAMPLE as u32;
+
+/// What of a payload protection repeats: the speech, and not what that tells of the past, unless nobody but its reader can
+/// tell one from the other.
+pub(crate) fn protected(payload: &[u8], opaque: bool) -> Vec<u8> {
+    let bare = if opaque { None } else { opus::strip(payload) };
+    bare.unwrap_or_else(|| payload.to_vec())
+}
 
 /// Samples in a duration.
 fn samples(duration: Duration) -> usize {

@@ -1,14 +1,17 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
 use crate::OPUS_TICKS_PER_SAMPLE;
-use crate::adapt::{Path, Plan, Planner, RequestMeter};
+use crate::adapt::{Path, Plan, Planner, Protection};
+use crate::receiver::{Formats, protected};
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
-use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_media::{Bitrate, EncodedFrame, Kind, MediaTime, Timestamp};
+use std::collections::VecDeque;
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
-use undertone_transport::stream::{SendStream, red};
+use undertone_transport::recovery::{red, rlc};
+use undertone_transport::stream::SendStream;
 
 /// Whether the listener was told that nothing follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,28 +36,34 @@ pub struct AudioSender {
     level: u8,
     pause: Pause,
     coded: Vec<u8>,
-    /// Payload type of packets with copies, if the listener reads them.
-    red: Option<u8>,
-    /// Timestamp and payload of the last packet.
-    before: Option<(u32, Vec<u8>)>,
-    requests: RequestMeter,
-    /// The newest packet that was asked for again.
-    requested: Option<u16>,
+    formats: Formats,
+    /// Timestamps and payloads of the last packets, for copies.
+    before: VecDeque<(u32, Vec<u8>)>,
+    code: rlc::Encoder,
+    /// Bytes of its symbols.
+    symbol: usize,
 }
+
+/// Copies on one packet at most.
+const COPIES_MAX: usize = 3;
+/// libopus codes up to 60 ms at a time. Longer packets hold two such frames and cost it less than it is told to use.
+const LONGEST_FRAME: Duration = Duration::from_millis(60);
 
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
 const VOICE_LEVEL: u8 = 50;
 
 impl AudioSender {
-    /// A sender for one stream over a path as known now; `red` is the payload type of packets that carry
-    /// copies, if agreed.
+    /// A sender for one stream over a path as known now.
     ///
     /// # Errors
     /// `CodecError` if the encoder cannot be made.
-    pub fn new(stream: SendStream, red: Option<u8>, path: &Path) -> Result<AudioSender, CodecError> {
+    pub fn new(stream: SendStream, formats: Formats, path: &Path) -> Result<AudioSender, CodecError> {
         let planner = Planner::new(path);
-        let encoder =
-            Encoder::new(&EncoderConfig { bitrate: planner.current().bitrate, ..EncoderConfig::default() })?;
+        let encoder = Encoder::new(&EncoderConfig {
+            bitrate: coded_rate(&planner.current()),
+            redundancy: path.peer.redundancy,
+            ..EncoderConfig::default()
+        })?;
         Ok(AudioSender {
             stream,
             encoder,
@@ -65,10 +74,10 @@ impl AudioSender {
             level: 127,
             pause: Pause::No,
             coded: Vec::with_capacity(512),
-            red,
-            before: None,
-            requests: RequestMeter::default(),
-            requested: None,
+            formats,
+            before: VecDeque::new(),
+            code: rlc::Encoder::new(),
+            symbol: 0,
         })
     }
 
@@ -103,27 +112,46 @@ impl AudioSender {
         }))
     }
 
-    /// Puts a copy of the packet before in a packet about to leave, if the plan says so.
-    pub fn dress(&mut self, header: Header, payload: Vec<u8>) -> (Header, Vec<u8>) {
-        self.requests.on_sent();
-        let before = self.before.replace((header.timestamp, payload.clone()));
-        let joined = match (self.red, &before) {
-            (Some(red), Some((at, copy))) if self.plan().copies => {
-                red::join(&header, &payload, (*at, copy), red)
-            }
-            _ => None,
-        };
-        joined.unwrap_or((header, payload))
+    /// Adds to a coded packet what the plan lets it tell of the past.
+    pub fn enrich(&mut self, coded: &[u8]) -> Vec<u8> {
+        let mut enriched = Vec::new();
+        match self.plan().redundancy {
+            Some(wanted) if self.encoder.dress(wanted, coded, &mut enriched) => enriched,
+            _ => coded.to_vec(),
+        }
     }
 
-    /// The listener asks for packets again: the first news of a loss, before any report.
-    pub fn on_requests(&mut self, seqs: &[u16]) {
-        for &seq in seqs {
-            // A packet may be asked for several times, but was lost once.
-            if self.requested.is_none_or(|newest| (seq.wrapping_sub(newest) as i16) > 0) {
-                self.requested = Some(seq);
-                self.requests.on_requested();
+    /// Adds to a packet about to leave what brings back those before it, as planned. `opaque`: the payload is
+    /// encrypted.
+    pub fn protect(&mut self, header: Header, payload: Vec<u8>, opaque: bool) -> (Header, Vec<u8>) {
+        let plan = self.plan();
+        match (plan.protection, self.formats) {
+            (Protection::Code { window, permille }, Formats { rlc: Some(rlc), .. }) => {
+                let mean = plan.bitrate.as_bps() as u128 * plan.packet.as_micros() / 8_000_000;
+                let ideal = rlc::symbol_size(mean as usize);
+                // Another size begins a new window, in which nothing is protected at first.
+                if ideal * 3 < self.symbol * 2 || ideal * 2 > self.symbol * 3 {
+                    self.symbol = ideal;
+                }
+                let code = rlc::Plan {
+                    window: window.into(),
+                    rate: permille,
+                    symbol: self.symbol,
+                    ..rlc::Plan::default()
+                };
+                self.code.dress(&header, &protected(&payload, opaque), &payload, &code, rlc)
             }
+            (Protection::Copies(count), Formats { red: Some(red), .. }) => {
+                let copies = self.before.iter().rev().take(count.into()).rev();
+                let copies: Vec<_> = copies.map(|(at, copy)| (*at, copy.as_slice())).collect();
+                let joined = red::join(&header, &payload, &copies, red);
+                self.before.push_back((header.timestamp, payload.clone()));
+                if self.before.len() > COPIES_MAX {
+                    self.before.pop_front();
+                }
+                joined.unwrap_or((header, payload))
+            }
+            _ => (header, payload),
         }
     }
 
@@ -148,11 +176,14 @@ impl AudioSender {
 
     /// Plans anew for the path as known now.
     pub fn adapt(&mut self, now: Timestamp, path: &Path) {
-        let before = self.planner.current();
-        let plan = self.planner.update(now, path, self.requests.percent());
-        if plan.bitrate != before.bitrate {
-            self.encoder.set_bitrate(plan.bitrate);
-        }
+        self.planner.update(now, path);
+        self.encoder.set_bitrate(coded_rate(&self.planner.current()));
+    }
+
+    /// Keeps to this plan until the next [`AudioSender::adapt`].
+    pub fn keep_to(&mut self, plan: Plan) {
+        self.planner.set(plan);
+        self.encoder.set_bitrate(coded_rate(&plan));
     }
 
     /// The plan in force.
@@ -173,6 +204,11 @@ impl AudioSender {
         let ticks = since.as_micros() as u64 * u64::from(SAMPLE_RATE) * OPUS_TICKS_PER_SAMPLE / 1_000_000;
         Some(self.stream.sender_report(ntp, time + ticks))
     }
+}
+
+/// What the encoder is told so that it codes at the plan's rate.
+fn coded_rate(plan: &Plan) -> Bitrate {
+    if plan.packet > LONGEST_FRAME { plan.bitrate.permille(1090) } else { plan.bitrate }
 }
 
 fn samples(duration: Duration) -> usize {

@@ -30,6 +30,11 @@ impl Codec {
         self.name.eq_ignore_ascii_case("red")
     }
 
+    /// Packets of another format with repair symbols, our own format; none by itself.
+    pub(super) fn is_rlc(&self) -> bool {
+        self.name.eq_ignore_ascii_case("rlc")
+    }
+
     /// The profile, if the format is H.264 as we speak it: packetization-mode 1, one of the baseline profiles
     /// (RFC 6184 §8.1; a format that names neither means mode 0, profile and level 42000a).
     pub(super) fn h264_profile(&self) -> Option<H264Profile> {
@@ -84,6 +89,12 @@ impl Media {
             codec.is_red() && types.all(|it| it.trim_ascii().parse() == Ok(payload_type))
         };
         self.codecs.iter().find(carries)
+    }
+
+    /// The format that carries a payload type's packets with repair symbols.
+    pub(super) fn rlc_of(&self, payload_type: u8) -> Option<&Codec> {
+        let apt = |codec: &Codec| codec.parameter("apt")?.parse().ok();
+        self.codecs.iter().find(|codec| codec.is_rlc() && apt(codec) == Some(payload_type))
     }
 
     /// Every stream that the line names.

@@ -12,6 +12,7 @@ use undertone_media::{Kind, Ssrc};
 const OPUS: u8 = 111;
 const OPUS_RTX: u8 = 112;
 const OPUS_RED: u8 = 63;
+const OPUS_RLC: u8 = 113;
 const H264: u8 = 102;
 const H264_RTX: u8 = 103;
 
@@ -81,6 +82,10 @@ pub struct Capabilities {
     /// Packets of sound that also carry those before them (RFC 2198), where the peer speaks them. Default false:
     /// only who decodes what comes, or takes it apart for others, can read them.
     pub audio_red: bool,
+    /// Packets of sound that also carry repair symbols of a sliding-window code after RFC 8681, in a payload format
+    /// of our own (`rlc`), where the peer speaks it. Others leave a format that they do not know out of their
+    /// answer. Default false, as with `audio_red`.
+    pub audio_rlc: bool,
     /// Congestion feedback by RFC 8888, which costs no header extension on each packet; taken before
     /// transport-wide feedback where both ends have it. Default true.
     pub ccfb: bool,
@@ -101,6 +106,7 @@ impl Default for Capabilities {
             receive: Counts::ALL,
             audio_rtx: true,
             audio_red: false,
+            audio_rlc: false,
             ccfb: true,
             extensions: vec![
                 extension::MID,
@@ -216,6 +222,7 @@ fn answer_line(offered: &Media, can: &Capabilities) -> Option<Media> {
     };
     let rtx = offered.rtx_of(codec.payload_type).filter(|_| rtx_wanted);
     let red = offered.red_of(codec.payload_type).filter(|_| can.audio_red);
+    let rlc = offered.rlc_of(codec.payload_type).filter(|_| can.audio_rlc);
     let all_offered = || codec.feedback.iter().chain(&offered.feedback);
     // RFC 8888 §6: where it can be had, it replaces the other kinds of congestion feedback.
     let ccfb = can.ccfb && all_offered().any(|fb| *fb == Feedback::AckCcfb);
@@ -231,7 +238,8 @@ fn answer_line(offered: &Media, can: &Capabilities) -> Option<Media> {
     let for_all: Vec<Feedback> = offered.feedback.iter().filter(|fb| wanted(fb)).cloned().collect();
     let transport_cc = feedback.iter().chain(&for_all).any(|fb| *fb == Feedback::TransportCc);
     let mut codecs = vec![Codec { fmtp, feedback, ..codec.clone() }];
-    codecs.extend([rtx, red].into_iter().flatten().map(|it| Codec { feedback: Vec::new(), ..it.clone() }));
+    let besides = [rtx, red, rlc].into_iter().flatten();
+    codecs.extend(besides.map(|it| Codec { feedback: Vec::new(), ..it.clone() }));
     Some(Media {
         rejected: false,
         rtcp_mux: true,
@@ -276,9 +284,10 @@ fn audio_codecs(can: &Capabilities) -> Vec<Codec> {
     if can.audio_rtx {
         opus.feedback.push(Feedback::Nack);
     }
-    let rtx = can.audio_rtx.then(|| rtx(OPUS_RTX, &opus));
+    let rtx = can.audio_rtx.then(|| beside("rtx", OPUS_RTX, &opus));
     let red = can.audio_red.then(|| red(OPUS_RED, &opus));
-    [Some(opus), rtx, red].into_iter().flatten().collect()
+    let rlc = can.audio_rlc.then(|| beside("rlc", OPUS_RLC, &opus));
+    [Some(opus), rtx, red, rlc].into_iter().flatten().collect()
 }
 
 fn video_codecs() -> Vec<Codec> {
@@ -290,15 +299,15 @@ fn video_codecs() -> Vec<Codec> {
         fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
         feedback: vec![Feedback::TransportCc, Feedback::CcmFir, Feedback::Nack, Feedback::NackPli],
     };
-    let rtx = rtx(H264_RTX, &h264);
+    let rtx = beside("rtx", H264_RTX, &h264);
     vec![h264, rtx]
 }
 
-/// Retransmissions of a codec (RFC 4588 §8.6).
-fn rtx(payload_type: u8, of: &Codec) -> Codec {
+/// A format that names its codec by `apt`: retransmissions (RFC 4588 §8.6), or packets with repair symbols.
+fn beside(name: &str, payload_type: u8, of: &Codec) -> Codec {
     Codec {
         payload_type,
-        name: "rtx".into(),
+        name: name.into(),
         clock_rate: of.clock_rate,
         channels: 0,
         fmtp: format!("apt={}", of.payload_type),

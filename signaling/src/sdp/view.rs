@@ -38,6 +38,8 @@ pub struct Send {
     pub rtx_payload_type: Option<u8>,
     /// Payload type of packets that also carry those before them (RFC 2198), if the peer takes them.
     pub red_payload_type: Option<u8>,
+    /// Payload type of packets that also carry repair symbols, if the peer takes them.
+    pub rlc_payload_type: Option<u8>,
     /// Our stream.
     pub ssrc: Ssrc,
     /// Our retransmissions; there is one exactly if `rtx_payload_type` is.
@@ -57,6 +59,8 @@ pub struct Receive {
     pub payload_types: Vec<(u8, Option<u8>)>,
     /// Payload type of packets that also carry those before them (RFC 2198), of the first of `payload_types`.
     pub red_payload_type: Option<u8>,
+    /// Payload type of packets that also carry repair symbols, of the first of `payload_types`.
+    pub rlc_payload_type: Option<u8>,
     /// Ticks of the RTP clock a second.
     pub clock_rate: u32,
     /// The peer's stream, if it said; else the mid extension of its first packets tells.
@@ -166,7 +170,8 @@ pub fn remote_transport(local: &Description, remote: &Description) -> Result<Rem
 
 fn agree(kind: Kind, ours: &Media, theirs: &Media) -> Result<Line, SdpError> {
     let spoken = |codec: &&Codec| {
-        codec.apt().is_none() && !codec.is_red() && ours.codecs.iter().any(|own| own.matches(codec))
+        let media = codec.apt().is_none() && !codec.is_red() && !codec.is_rlc();
+        media && ours.codecs.iter().any(|own| own.matches(codec))
     };
     let resent = |payload_type: u8| {
         let rtx = theirs.rtx_of(payload_type)?.payload_type;
@@ -175,6 +180,10 @@ fn agree(kind: Kind, ours: &Media, theirs: &Media) -> Result<Line, SdpError> {
     let copied = |payload_type: u8| {
         let red = theirs.red_of(payload_type)?.payload_type;
         (ours.red_of(payload_type)?.payload_type == red).then_some(red)
+    };
+    let repaired = |payload_type: u8| {
+        let rlc = theirs.rlc_of(payload_type)?.payload_type;
+        (ours.rlc_of(payload_type)?.payload_type == rlc).then_some(rlc)
     };
     let common: Vec<&Codec> = theirs.codecs.iter().filter(spoken).collect();
     let Some(first) = common.first() else {
@@ -199,6 +208,7 @@ fn agree(kind: Kind, ours: &Media, theirs: &Media) -> Result<Line, SdpError> {
             clock_rate: first.clock_rate,
             rtx_payload_type: rtx.map(|(payload_type, _)| payload_type),
             red_payload_type: copied(first.payload_type),
+            rlc_payload_type: repaired(first.payload_type),
             ssrc,
             rtx_ssrc: rtx.map(|(_, ssrc)| ssrc),
             extensions: extension_ids(ours, theirs, transport_cc),
@@ -210,6 +220,7 @@ fn agree(kind: Kind, ours: &Media, theirs: &Media) -> Result<Line, SdpError> {
     let receive = receives.then(|| Receive {
         payload_types: common.iter().map(|c| (c.payload_type, resent(c.payload_type))).collect(),
         red_payload_type: copied(first.payload_type),
+        rlc_payload_type: repaired(first.payload_type),
         clock_rate: first.clock_rate,
         ssrc: streams.map(|(ssrc, _)| ssrc),
         rtx_ssrc: streams.and_then(|(_, rtx)| rtx),

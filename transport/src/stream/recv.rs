@@ -73,8 +73,8 @@ pub struct RecvStream {
     /// Transit of the last original packet, and the jitter times 16, in ticks (RFC 3550 §A.8).
     transit: Option<i64>,
     jitter_x16: i64,
-    /// Number, media time of the newest packet: for the pace of the stream.
-    newest_time: Option<(SeqNo, MediaTime)>,
+    /// Number, media time and arrival of the newest packet: for the pace of the stream.
+    newest_time: Option<(SeqNo, MediaTime, Timestamp)>,
     interval: Option<Duration>,
     /// NTP time, media time and arrival of the newest sender report.
     sender_report: Option<(u64, MediaTime, Timestamp)>,
@@ -126,7 +126,7 @@ impl RecvStream {
         self.accept(now, header, wire, payload, repaired)
     }
 
-    /// Takes a copy of a packet that a later one carried ([`super::red`]), after that later one. `None` if it
+    /// Takes a copy of a packet that a later one carried ([`crate::recovery`]), after that later one. `None` if it
     /// brings nothing new, as nearly always.
     pub fn receive_copy(&mut self, now: Timestamp, header: &Header, payload: &[u8]) -> Option<Packet> {
         let (_, newest) = self.span?;
@@ -243,13 +243,13 @@ impl RecvStream {
     /// Learns how often packets come, for [`NackConfig::tail`].
     fn pace(&mut self, now: Timestamp, seq: SeqNo, time: MediaTime) {
         match self.newest_time {
-            Some((newest, _)) if seq <= newest => return,
-            Some((newest, at)) if seq == newest.next() && time > at => {
+            Some((newest, ..)) if seq <= newest => return,
+            Some((newest, at, _)) if seq == newest.next() && time > at => {
                 self.interval = Some(time.since(at, self.config.clock_rate));
             }
             _ => {}
         }
-        self.newest_time = Some((seq, time));
+        self.newest_time = Some((seq, time, now));
         let slack = self.slack();
         if let (Some(nack), Some(interval)) = (&mut self.nack, self.interval) {
             nack.expect(seq.next(), now + interval + slack);
@@ -281,6 +281,20 @@ impl RecvStream {
     /// call [`RecvStream::nack`] before this.
     pub fn repairable_until(&self, seq: SeqNo, rtt: Option<Duration>) -> Option<Timestamp> {
         self.nack.as_ref()?.repairable_until(seq, rtt)
+    }
+
+    /// Lost packets come back without being asked for.
+    pub fn forgo(&mut self) {
+        if let Some(nack) = &mut self.nack {
+            nack.restart();
+        }
+    }
+
+    /// When a packet should have come, at the pace of the newest; `None` while that is unknown.
+    pub fn expected_at(&self, seq: SeqNo) -> Option<Timestamp> {
+        let (newest, _, arrival) = self.newest_time?;
+        let behind = u32::try_from(newest.ahead_of(seq)).ok()?;
+        Some(Timestamp::ZERO + arrival.since(Timestamp::ZERO).saturating_sub(self.interval? * behind))
     }
 
     /// How long after its turn a lost packet is back if it is asked for; `None`: it is not. A request may have

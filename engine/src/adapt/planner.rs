@@ -1,0 +1,146 @@
+//! Keeps a plan until there is good reason for another, and the loss that plans are made for.
+
+use super::{Loss, Path, Plan, plan, plan_near};
+use std::collections::VecDeque;
+use std::time::Duration;
+use undertone_media::Timestamp;
+
+/// Keeps a plan until there is good reason for another.
+///
+/// A worse path is answered at once: every packet that is too many fills a queue, and every loss without protection is
+/// heard. Packet time and patience move only for what is clearly better.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    current: Plan,
+    path: Path,
+    considered: Timestamp,
+}
+
+/// A path that has not changed for the worse is considered again after so long.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+impl Planner {
+    /// Begins with the plan for `path`.
+    pub fn new(path: &Path) -> Planner {
+        Planner { current: plan(path), path: *path, considered: Timestamp::ZERO }
+    }
+
+    /// The plan in force.
+    pub fn current(&self) -> Plan {
+        self.current
+    }
+
+    /// Keeps to this plan, whatever the path is.
+    pub fn set(&mut self, plan: Plan) {
+        self.current = plan;
+    }
+
+    /// Reconsiders; returns the plan now in force.
+    pub fn update(&mut self, now: Timestamp, path: &Path) -> Plan {
+        let dear = self.current.cost(path.overhead) > path.budget;
+        let worse = path.loss.permille > self.path.loss.permille + 10;
+        let due = now.since(self.considered) >= INTERVAL;
+        if *path == self.path || !(due || dear || worse) {
+            return self.current;
+        }
+        self.considered = now;
+        self.path = *path;
+        self.current = plan_near(path, Some(&self.current));
+        self.current
+    }
+}
+
+/// Meters how packets get lost, from what feedback tells.
+#[derive(Clone, Debug, Default)]
+pub struct LossMeter {
+    /// When they were sent, and whether they were lost.
+    packets: VecDeque<(Timestamp, bool)>,
+    /// How many in a row were lost just now, and since when.
+    run: (u64, Timestamp),
+    /// The last runs of losses: when they ended, packets, time.
+    runs: VecDeque<(Timestamp, u64, Duration)>,
+}
+
+/// What is remembered.
+const MEMORY: Duration = Duration::from_secs(4);
+/// If this holds far more losses than chance makes of the rest, it counts alone: protection is to be there half a second
+/// after losses begin. Several runs of them: one long one is an outage, and over when it is known of.
+const RECENT: Duration = Duration::from_millis(700);
+const RECENT_RUNS: usize = 4;
+/// If so long has passed without a loss, where many would have been, losses are over; those in runs pause by nature.
+const CLEAR: Duration = Duration::from_millis(1_500);
+/// What is expected before anything is known, as if so many packets had told of it: the first losses of a call are heard
+/// like any other, and a second of protection costs little.
+const UNKNOWN: Loss = Loss { permille: 80, run: Duration::ZERO };
+const EXPECTED_PACKETS: u64 = 16;
+/// Runs over which their mean is taken, and how many there must be: few if they are very long.
+const RUNS: usize = 16;
+const RUNS_LEAST: u64 = 6;
+const LONG_RUNS_LEAST: u64 = 2;
+
+impl LossMeter {
+    /// A packet was lost or came; told in the order of sending.
+    pub fn on_packet(&mut self, sent: Timestamp, lost: bool) {
+        if lost {
+            if self.run.0 == 0 {
+                self.run.1 = sent;
+            }
+            self.run.0 += 1;
+        } else if self.run.0 > 0 {
+            self.runs.push_back((sent, self.run.0, sent.since(self.run.1)));
+            if self.runs.len() > RUNS {
+                self.runs.pop_front();
+            }
+            self.run.0 = 0;
+        }
+        self.packets.push_back((sent, lost));
+        while self.packets.front().is_some_and(|&(at, _)| sent.since(at) > MEMORY) {
+            self.packets.pop_front();
+        }
+    }
+
+    /// What is to be expected. Shares are rounded, so that a plan is not made anew for every packet.
+    pub fn loss(&self) -> Loss {
+        let Some(&(newest, _)) = self.packets.back() else { return UNKNOWN };
+        let within = |span: Duration| self.packets.iter().filter(move |(at, _)| newest.since(*at) <= span);
+        let (packets, lost) = count(within(MEMORY));
+        let mut permille = (lost * 1000 + EXPECTED_PACKETS * u64::from(UNKNOWN.permille)) / (packets + EXPECTED_PACKETS);
+        let (recent, recent_lost) = count(within(RECENT));
+        let runs = self.runs.iter().filter(|(end, ..)| newest.since(*end) <= RECENT).count();
+        // Four standard deviations of what chance would make of the whole.
+        let chance = recent * permille / 1000;
+        let deviation = (recent * permille.max(10) * (1000 - permille.min(900))).isqrt() / 1000;
+        if runs >= RECENT_RUNS && recent_lost > chance + 4 * deviation {
+            permille = recent_lost * 1000 / recent.max(1);
+        }
+        let run = self.mean_run(permille);
+        let (clear, clear_lost) = count(within(CLEAR));
+        if run.is_zero() && clear_lost == 0 && clear * permille >= 5_000 {
+            permille = 0;
+        }
+        if lost == 0 && packets > 2 * EXPECTED_PACKETS {
+            permille = 0;
+        }
+        let step = if permille < 50 { 10 } else { 25 };
+        let rounded = (permille.next_multiple_of(step).min(950)) as u16;
+        Loss { permille: rounded, run }
+    }
+
+    /// How long losses last; zero if they come in no longer runs than chance makes at this share.
+    fn mean_run(&self, permille: u64) -> Duration {
+        let count = self.runs.len() as u64;
+        let packets: u64 = self.runs.iter().map(|(_, packets, _)| packets).sum();
+        let time: Duration = self.runs.iter().map(|(_, _, time)| *time).sum();
+        // In tenths of what chance makes: 1 / (1 − share).
+        let tenths = packets * 10 * (1000 - permille.min(900)) / 1000;
+        let long = count >= RUNS_LEAST && tenths > 18 * count || count >= LONG_RUNS_LEAST && tenths > 35 * count;
+        if !long {
+            return Duration::ZERO;
+        }
+        Duration::from_millis((time.as_millis() as u64 / count).next_multiple_of(20))
+    }
+}
+
+fn count<'a>(packets: impl Iterator<Item = &'a (Timestamp, bool)>) -> (u64, u64) {
+    packets.fold((0, 0), |(count, lost), (_, gone)| (count + 1, lost + u64::from(*gone)))
+}

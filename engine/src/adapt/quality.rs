@@ -1,0 +1,61 @@
+//! What a listener hears of it: coded rate, packet time and what is missing, as one number.
+//!
+//! Why: rate given to speech and rate given to protection can only be weighed in one currency. It is PESQ-WB (ITU-T
+//! P.862.2) above 1, in thousandths. What `undertone lab speech` and PESQ say of many voices follows one simple law:
+//! *flaws add*. The flaw is the inverse of the quality; coding has one, concealed speech adds about 4.5 for the whole
+//! of it, speech brought back from deep redundancy about 1, by how finely it was quantised. `bench/adapt.py` measures
+//! the tables again.
+
+use super::survival::ONE;
+use std::time::Duration;
+
+/// Coded rates that are weighed, in bit/s, with the quality at packets of 20 ms and at longer ones.
+#[rustfmt::skip]
+pub(super) const RATES: [(u64, u64, u64); 14] = [
+    ( 6_000,  740,  940), ( 6_500,  910, 1340), ( 7_000, 1320, 1640), ( 7_500, 1620, 1900), ( 8_000, 1900, 2120),
+    ( 9_000, 2310, 2430), (10_000, 2540, 2680), (11_000, 2740, 2850), (12_000, 2900, 2970), (14_000, 3130, 3140),
+    (16_000, 3230, 3270), (18_000, 3310, 3330), (20_000, 3360, 3370), (23_000, 3430, 3430),
+];
+
+/// A flaw that makes speech as bad as PESQ can tell, 1.1.
+const HOPELESS: u64 = 10_000;
+
+/// Quantisers of deep redundancy that are weighed: the flaw that speech brought back from them adds, in thousandths for
+/// the whole of it, and the bits of 40 ms.
+pub(super) const QUANTISERS: [(u8, u64, u64); 5] =
+    [(2, 760, 66), (4, 930, 54), (6, 1_150, 40), (8, 1_480, 27), (10, 1_850, 18)];
+
+/// Packet times: libopus codes frames of up to 60 ms, so longer packets hold two. The flaw that concealed speech adds, and
+/// what speech from deep redundancy adds beside its quantiser's flaw: the more seams, or the longer the gaps, the more.
+pub(super) const PACKETS: [(Duration, u64, u64); 4] = [
+    (Duration::from_millis(20), 4_000, 350),
+    (Duration::from_millis(40), 4_500, 250),
+    (Duration::from_millis(60), 5_000, 0),
+    (Duration::from_millis(120), 7_000, 300),
+];
+
+/// The flaw of coded speech of which nothing is missing.
+pub(super) fn coded(packet: Duration, rate: usize) -> u64 {
+    let (_, short, long) = RATES[rate];
+    let quality = match packet.as_millis() {
+        0..=20 => short,
+        21..=60 => long,
+        _ => long * 93 / 100,
+    };
+    1_000_000 / quality
+}
+
+/// The quality that is left when this share is concealed and that one deep redundancy, in millionths.
+pub(super) fn heard(coded: u64, (concealed, flaw): (u64, u64), (deep, deep_flaw): (u64, u64)) -> i64 {
+    let flaw = coded + flaw * concealed / ONE + deep_flaw * deep / ONE;
+    (1_000_000 / flaw.min(HOPELESS)) as i64
+}
+
+/// What is left of a quality at a delay from mouth to ear, in millionths: conversation suffers from delay in proportion to
+/// what there is to hear. Shaped after the E-model (ITU-T G.107), which bends at 177 ms, but less steep there: who is hard
+/// to understand is better understood late than not at all.
+pub(super) fn timely(mouth_to_ear: Duration) -> i64 {
+    let micros = mouth_to_ear.as_micros() as i64;
+    let beyond = (micros - 177_000).max(0);
+    (1_000_000 - (micros * 1_000 + beyond * 150) / 1000).max(50_000)
+}
