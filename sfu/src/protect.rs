@@ -18,9 +18,9 @@ const LOSS_OFF: u32 = 15;
 /// Losses are forgotten by half after so many packets.
 const LOSSES_LEAST: u32 = 100;
 /// A link that carries less has no room for more than the packets themselves.
-const LEAST: Bitrate = Bitrate::from_kbps(60);
-/// And one that carries less than this, for no more than doubling the sound: packets of 20 ms are 40–50 kbit/s.
-const AMPLE: Bitrate = Bitrate::from_kbps(120);
+const LEAST: Bitrate = Bitrate::from_kbps(40);
+/// And one that carries less than this, for no more than doubling the sound: packets of 20 ms are 40 kbit/s.
+const AMPLE: Bitrate = Bitrate::from_kbps(80);
 const LOSS_AMPLE: u32 = 200;
 /// The most copies in one packet.
 const COPIES_MAX: usize = 3;
