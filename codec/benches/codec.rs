@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 use undertone_codec::{h264, opus, pattern::Pattern};
-use undertone_media::{Bitrate, Timestamp, VideoFrame};
+use undertone_media::{Timestamp, VideoFrame};
 
 const MS_20: usize = 320;
 
