@@ -12,6 +12,7 @@ pub mod echo;
 mod error;
 pub mod h264;
 pub mod level;
+pub mod noise;
 pub mod opus;
 pub mod pattern;
 pub mod resample;

@@ -71,12 +71,21 @@ pub fn has_lbrr(packet: &[u8]) -> bool {
 ///
 /// Why: protection repeats the speech of a packet, not what that packet repeats.
 pub fn strip(packet: &[u8]) -> Option<Vec<u8>> {
-    packet_samples(packet)?;
-    let mut bare = packet.to_vec();
-    // SAFETY: `bare` holds as many bytes as said, at least one; the packet only shrinks.
-    let length = unsafe { sys::opus_packet_unpad(bare.as_mut_ptr(), bare.len() as i32) };
-    bare.truncate(usize::try_from(length).ok().filter(|&length| length > 0)?);
-    Some(bare)
+    let mut bare = Vec::new();
+    strip_into(packet, &mut bare).then_some(bare)
+}
+
+/// As [`strip`], into `out`, which is emptied first; false, and `out` empty, if it is no Opus packet.
+pub fn strip_into(packet: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    if packet_samples(packet).is_none() {
+        return false;
+    }
+    out.extend_from_slice(packet);
+    // SAFETY: `out` holds as many bytes as said, at least one; the packet only shrinks.
+    let length = unsafe { sys::opus_packet_unpad(out.as_mut_ptr(), out.len() as i32) };
+    out.truncate(usize::try_from(length).unwrap_or(0));
+    !out.is_empty()
 }
 
 fn packet_samples(packet: &[u8]) -> Option<usize> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use speech::{alike, clip, energy, reading, snr_db};
 use std::time::Duration;
 use undertone_codec::opus::{
-    Decoder, DecoderConfig, Encoder, EncoderConfig, Level, has_lbrr, packet_duration,
+    Decoder, DecoderConfig, Encoder, EncoderConfig, Level, has_lbrr, packet_duration, strip,
 };
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_media::Bitrate;
@@ -276,6 +276,11 @@ proptest! {
                 prop_assert_eq!(packet_duration(&packet), Some(Duration::from_micros(samples as u64 * 125 / 2)));
             }
             Err(_) => prop_assert!(pcm.is_empty()),
+        }
+        if let Some(bare) = strip(&packet) {
+            prop_assert_eq!(packet_duration(&bare), packet_duration(&packet), "the padding holds no speech");
+            prop_assert!(bare.len() <= packet.len());
+            prop_assert_eq!(strip(&bare), Some(bare));
         }
         let _ = has_lbrr(&packet);
         decoder.recover_lbrr(&packet, MS_20, &mut pcm);
