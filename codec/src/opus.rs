@@ -28,12 +28,19 @@
 //!
 //! [`Encoder`] codes, and dresses packets with [`Redundancy`]; [`Decoder`] decodes, brings back and conceals.
 //!
+//! [`music`] is the full band at 48 kHz.
+//!
+//! Packets above 60 ms are joined here from their frames, because libopus's own way holds each frame to the mean rate
+//! and leaves out what does not fit: at 9 kbit/s in 100 ms the likeness to what was said rises from .864 to .919, at
+//! 24 kbit/s with low-rate copies in 120 ms from .657 to .968.
+//!
 //! Not here: when a packet is sent or played; RED (`transport`); which protection to use (`engine::adapt`).
 
 #![allow(unsafe_code)] // The C library's calls; each block says why it is sound.
 
 mod decoder;
 mod encoder;
+pub mod music;
 mod redundancy;
 
 pub use decoder::{Decoder, DecoderConfig, DredSpan, Level};
@@ -50,6 +57,11 @@ pub const QUANTUM: usize = SAMPLE_RATE as usize / 400;
 
 /// Samples in the longest packet, 120 ms.
 const LONGEST: usize = SAMPLE_RATE as usize * 120 / 1000;
+
+/// Not in libopus's public header: which of its two codecs an encoder uses.
+const SET_FORCE_MODE_REQUEST: c_int = 11_002;
+const MODE_SILK_ONLY: c_int = 1000;
+const MODE_CELT_ONLY: c_int = 1002;
 
 /// The largest packet that RFC 6716 §3.4 allows for 120 ms: six frames of 1275 bytes and their lengths.
 const LARGEST: usize = 6 * 1275 + 7;

@@ -12,7 +12,9 @@ use std::cell::Cell;
 use std::time::Duration;
 use undertone_codec::level::Vad;
 use undertone_codec::noise::ComfortNoise;
+use undertone_codec::opus::music::{MUSIC_PACKET, MusicDecoder, MusicEncoder};
 use undertone_codec::opus::{Decoder, DecoderConfig, Encoder, EncoderConfig, Level, Redundancy, strip_into};
+use undertone_media::Bitrate;
 
 const MS_20: usize = 320;
 
@@ -69,6 +71,23 @@ fn coding_and_dressing_allocate_nothing() {
             });
             assert!(count == 0 || index == 0, "{ms} ms, packet {index}: {count}");
         }
+    }
+}
+
+#[test]
+fn music_allocates_nothing() {
+    let pcm = reading();
+    let mut encoder = MusicEncoder::new(Bitrate::from_kbps(64)).unwrap();
+    let mut decoder = MusicDecoder::new().unwrap();
+    let (mut packet, mut out) = (Vec::with_capacity(1500), Vec::with_capacity(2 * MUSIC_PACKET));
+    for (index, chunk) in pcm.chunks_exact(MUSIC_PACKET).enumerate() {
+        let count = allocations(|| {
+            out.clear();
+            encoder.encode(chunk, &mut packet).unwrap();
+            decoder.decode(&packet, &mut out).unwrap();
+            decoder.conceal(MUSIC_PACKET, &mut out);
+        });
+        assert!(count == 0 || index == 0, "packet {index}: {count}");
     }
 }
 

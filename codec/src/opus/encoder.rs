@@ -1,17 +1,13 @@
 //! Speech to packets.
 
 use super::redundancy::{Redundancy, Redundant};
-use super::{LARGEST, LONGEST, QUANTUM, failed};
+use super::{LARGEST, LONGEST, MODE_SILK_ONLY, QUANTUM, SET_FORCE_MODE_REQUEST, failed};
 use crate::{CodecError, SAMPLE_RATE};
 use opusic_sys as sys;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::time::Duration;
 use undertone_media::Bitrate;
-
-/// Not in libopus's public header: which of its two codecs it uses.
-const SET_FORCE_MODE_REQUEST: c_int = 11_002;
-const MODE_SILK_ONLY: c_int = 1000;
 
 /// How an [`Encoder`] codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
