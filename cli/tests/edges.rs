@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Crate, and what it may import of ours.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("media", &[]),
     ("codec", &["media"]),
+    ("old-decoder", &[]), // another libopus: it must never meet codec in one program
     ("transport", &["media"]),
     ("jitter", &["media"]),
     ("signaling", &["media"]),

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 use undertone_codec::{h264, opus, pattern::Pattern};
-use undertone_media::{Bitrate, Timestamp, VideoFrame};
+use undertone_media::{Timestamp, VideoFrame};
 
 const MS_20: usize = 320;
 
@@ -68,6 +68,37 @@ fn decode_speech(c: &mut Criterion) {
     });
 }
 
+/// Every fifth packet is lost, and brought back from the redundancy of the next.
+fn decode_under_loss(c: &mut Criterion) {
+    let pcm = speech();
+    let wanted = opus::Redundancy { span: Duration::from_millis(480), quantiser: 4, slope: 2 };
+    let config = opus::EncoderConfig { redundancy: true, ..Default::default() };
+    let mut encoder = opus::Encoder::new(&config).expect("an encoder");
+    let dress = |chunk: &[i16]| {
+        let (mut bare, mut dressed) = (Vec::new(), Vec::new());
+        encoder.encode(chunk, &mut bare).expect("20 ms");
+        if encoder.dress(wanted, &bare, &mut dressed) { dressed } else { bare }
+    };
+    let packets: Vec<Vec<u8>> = pcm.chunks_exact(MS_20).map(dress).collect();
+    let mut decoder = opus::Decoder::new(opus::DecoderConfig::default()).expect("a decoder");
+    let mut out = Vec::with_capacity(2 * MS_20);
+    let mut arriving = packets.iter().enumerate().cycle();
+    c.bench_function("decode/opus_20ms_lace_20_percent_lost", |b| {
+        b.iter(|| {
+            let (index, packet) = arriving.next().expect("endless");
+            out.clear();
+            if index % 5 == 3 {
+                return; // its time is spent with the next
+            }
+            decoder.parse_dred(black_box(packet));
+            if index % 5 == 4 && !decoder.recover_dred(MS_20, MS_20, &mut out) {
+                decoder.conceal(MS_20, &mut out);
+            }
+            decoder.decode(packet, &mut out).expect("a packet");
+        });
+    });
+}
+
 fn pictures(count: u32) -> Vec<VideoFrame> {
     (0..count).map(|n| Pattern::new(640, 360).frame(n, Timestamp::from_millis(u64::from(n) * 33))).collect()
 }
@@ -101,6 +132,6 @@ fn video(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_secs(2));
-    targets = encode_speech, decode_speech, video
+    targets = encode_speech, decode_speech, decode_under_loss, video
 }
 criterion_main!(benches);

@@ -4,7 +4,7 @@
 //! packets, loss or time: `jitter` says what to play, `engine` says at which rate, and a call here turns
 //! exactly the samples it is given. After `new`, the speech path allocates nothing but the caller's output.
 //!
-//! Speech is 16 kHz mono throughout ([`SAMPLE_RATE`]); pictures are I420.
+//! Speech is 16 kHz mono throughout ([`SAMPLE_RATE`]), music 48 kHz ([`opus::music`]); pictures are I420.
 //! Not here: RTP payload formats (`transport::payload`), when to stretch or conceal (`jitter`), which
 //! protection to send (`engine::adapt`).
 
@@ -12,6 +12,7 @@ pub mod echo;
 mod error;
 pub mod h264;
 pub mod level;
+pub mod noise;
 pub mod opus;
 pub mod pattern;
 pub mod resample;

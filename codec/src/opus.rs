@@ -28,12 +28,19 @@
 //!
 //! [`Encoder`] codes, and dresses packets with [`Redundancy`]; [`Decoder`] decodes, brings back and conceals.
 //!
+//! [`music`] is the full band at 48 kHz.
+//!
+//! Packets above 60 ms are joined here from their frames, because libopus's own way holds each frame to the mean rate
+//! and leaves out what does not fit: at 9 kbit/s in 100 ms the likeness to what was said rises from .864 to .919, at
+//! 24 kbit/s with low-rate copies in 120 ms from .657 to .968.
+//!
 //! Not here: when a packet is sent or played; RED (`transport`); which protection to use (`engine::adapt`).
 
 #![allow(unsafe_code)] // The C library's calls; each block says why it is sound.
 
 mod decoder;
 mod encoder;
+pub mod music;
 mod redundancy;
 
 pub use decoder::{Decoder, DecoderConfig, DredSpan, Level};
@@ -50,6 +57,11 @@ pub const QUANTUM: usize = SAMPLE_RATE as usize / 400;
 
 /// Samples in the longest packet, 120 ms.
 const LONGEST: usize = SAMPLE_RATE as usize * 120 / 1000;
+
+/// Not in libopus's public header: which of its two codecs an encoder uses.
+const SET_FORCE_MODE_REQUEST: c_int = 11_002;
+const MODE_SILK_ONLY: c_int = 1000;
+const MODE_CELT_ONLY: c_int = 1002;
 
 /// The largest packet that RFC 6716 §3.4 allows for 120 ms: six frames of 1275 bytes and their lengths.
 const LARGEST: usize = 6 * 1275 + 7;
@@ -71,12 +83,21 @@ pub fn has_lbrr(packet: &[u8]) -> bool {
 ///
 /// Why: protection repeats the speech of a packet, not what that packet repeats.
 pub fn strip(packet: &[u8]) -> Option<Vec<u8>> {
-    packet_samples(packet)?;
-    let mut bare = packet.to_vec();
-    // SAFETY: `bare` holds as many bytes as said, at least one; the packet only shrinks.
-    let length = unsafe { sys::opus_packet_unpad(bare.as_mut_ptr(), bare.len() as i32) };
-    bare.truncate(usize::try_from(length).ok().filter(|&length| length > 0)?);
-    Some(bare)
+    let mut bare = Vec::new();
+    strip_into(packet, &mut bare).then_some(bare)
+}
+
+/// As [`strip`], into `out`, which is emptied first; false, and `out` empty, if it is no Opus packet.
+pub fn strip_into(packet: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    if packet_samples(packet).is_none() {
+        return false;
+    }
+    out.extend_from_slice(packet);
+    // SAFETY: `out` holds as many bytes as said, at least one; the packet only shrinks.
+    let length = unsafe { sys::opus_packet_unpad(out.as_mut_ptr(), out.len() as i32) };
+    out.truncate(usize::try_from(length).unwrap_or(0));
+    !out.is_empty()
 }
 
 fn packet_samples(packet: &[u8]) -> Option<usize> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use speech::{alike, clip, energy, reading, snr_db};
 use std::time::Duration;
 use undertone_codec::opus::{
-    Decoder, DecoderConfig, Encoder, EncoderConfig, Level, has_lbrr, packet_duration,
+    Decoder, DecoderConfig, Encoder, EncoderConfig, Level, has_lbrr, packet_duration, strip,
 };
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_media::Bitrate;
@@ -91,10 +91,34 @@ fn packets_hold_twenty_to_a_hundred_and_twenty_milliseconds() {
 }
 
 #[test]
+fn a_long_packet_is_as_good_as_the_frames_in_it() {
+    let pcm = &reading()[16_000..80_000];
+    for (kbps, lbrr) in [(9, false), (24, false), (24, true)] {
+        let config = EncoderConfig {
+            bitrate: Bitrate::from_kbps(kbps),
+            lbrr,
+            expected_loss_percent: if lbrr { 20 } else { 0 },
+            ..Default::default()
+        };
+        let quality = |ms: usize| {
+            let packets = encode(&config, pcm, ms * 16);
+            let rate = self::kbps(&packets, pcm);
+            assert!((rate - kbps as f64).abs() < 0.06 * kbps as f64, "{ms} ms: {rate} kbit/s");
+            let heard = decode(Level::Plain, &packets);
+            alike(&pcm[..heard.len() - 104], &heard[104..])
+        };
+        for (long, frame) in [(80, 40), (100, 20), (120, 60)] {
+            let (long, frame) = (quality(long), quality(frame));
+            assert!((long - frame).abs() < 0.002, "{kbps} kbit/s, LBRR {lbrr}: {long} against {frame}");
+        }
+    }
+}
+
+#[test]
 fn speech_stays_in_the_speech_codec_at_any_effort_and_rate() {
     let pcm = &reading()[..48_000];
     for complexity in 0..=10 {
-        for kbps in [6, 22, 48] {
+        for kbps in [6, 22, 48, 128] {
             let config =
                 EncoderConfig { complexity, bitrate: Bitrate::from_kbps(kbps), ..Default::default() };
             // The packet's first five bits: 8–11 are SILK at wideband (RFC 6716, table 2).
@@ -252,6 +276,11 @@ proptest! {
                 prop_assert_eq!(packet_duration(&packet), Some(Duration::from_micros(samples as u64 * 125 / 2)));
             }
             Err(_) => prop_assert!(pcm.is_empty()),
+        }
+        if let Some(bare) = strip(&packet) {
+            prop_assert_eq!(packet_duration(&bare), packet_duration(&packet), "the padding holds no speech");
+            prop_assert!(bare.len() <= packet.len());
+            prop_assert_eq!(strip(&bare), Some(bare));
         }
         let _ = has_lbrr(&packet);
         decoder.recover_lbrr(&packet, MS_20, &mut pcm);

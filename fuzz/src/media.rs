@@ -163,6 +163,10 @@ pub(crate) fn opus(data: &[u8]) {
                 assert_eq!(made, out.len());
             }
             4 => {
+                if let Some(bare) = opus::strip(bytes) {
+                    assert_eq!(opus::packet_duration(&bare), duration, "the padding holds no speech");
+                    assert!(bare.len() <= bytes.len() && opus::strip(&bare).as_ref() == Some(&bare));
+                }
                 opus::has_lbrr(bytes);
                 let got = decoder.recover_lbrr(bytes, samples, &mut out);
                 assert_eq!(out.len(), if got { samples } else { 0 });

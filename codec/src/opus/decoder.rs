@@ -8,6 +8,10 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
+/// Samples in the 52 latents of 20 ms that an encoder keeps, and in the offset of half of one that it may add: neither
+/// the redundancy of a packet nor the silence between them is longer.
+const DRED_LONGEST: usize = SAMPLE_RATE as usize * (52 * 20 + 20) / 1000;
+
 /// How much the decoder does to make low rates sound better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
@@ -30,9 +34,9 @@ pub struct DecoderConfig {
 /// How much of the past a packet's deep redundancy covers, in samples before the packet's own first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DredSpan {
-    /// The furthest sample that it covers.
+    /// The furthest sample that it covers; at most 2.1 s.
     pub reach: usize,
-    /// Between this and the packet it covers nothing, because the speaker was silent; often 0.
+    /// Between this and the packet it covers nothing, because the speaker was silent; often 0, at most 1.06 s.
     pub end: usize,
 }
 
@@ -50,6 +54,8 @@ pub struct Decoder {
     dred: Dred,
     /// What the redundancy last parsed covers.
     span: Option<DredSpan>,
+    /// True once the network has run over it, which most redundancy never needs.
+    processed: bool,
     /// The state at the last [`Decoder::remember`].
     remembered: Box<[MaybeUninit<u8>]>,
 }
@@ -71,7 +77,7 @@ impl Decoder {
         // SAFETY: takes and gives plain numbers.
         let size = unsafe { sys::opus_decoder_get_size(1) };
         let remembered = vec![MaybeUninit::uninit(); usize::try_from(size).unwrap_or(0)].into();
-        let mut decoder = Decoder { raw, dred, span: None, remembered };
+        let mut decoder = Decoder { raw, dred, span: None, processed: false, remembered };
         decoder.remember();
         decoder.set_level(config.level);
         Ok(decoder)
@@ -163,6 +169,7 @@ impl Decoder {
         self.span = None;
         packet_samples(packet)?;
         self.span = self.dred.parse(packet);
+        self.processed = false;
         self.span
     }
 
@@ -174,9 +181,16 @@ impl Decoder {
         if !fits(samples) || samples > offset || offset > span.reach {
             return false;
         }
+        if !self.processed {
+            self.processed = self.dred.process();
+        }
+        // libopus 1.6.1 does not refuse redundancy that was not processed: it conceals, and calls it done.
+        if !self.processed {
+            return false;
+        }
         let before = out.len();
         out.resize(before + samples, 0);
-        // SAFETY: both handles are valid, the redundancy was processed by `parse`, and `out` has room for
+        // SAFETY: both handles are valid, the redundancy was parsed and processed, and `out` has room for
         // `samples` past `before`.
         let decoded = unsafe {
             sys::opus_decoder_dred_decode(
@@ -252,8 +266,11 @@ impl Dred {
         }
     }
 
+    /// Unpacks a packet's redundancy; the network runs later, if ever.
     fn parse(&mut self, packet: &[u8]) -> Option<DredSpan> {
         let mut end: c_int = 0;
+        // Always asked for as much as there can be: libopus 1.6.1 counts what it was asked for from the packet, not
+        // from where the redundancy ends, and unpacks too little of it otherwise (fixed upstream after 1.6.1).
         // SAFETY: both handles are valid, `packet` holds as many bytes as said, `end` outlives the call.
         let reach = unsafe {
             sys::opus_dred_parse(
@@ -261,14 +278,23 @@ impl Dred {
                 self.state.as_ptr(),
                 packet.as_ptr(),
                 packet.len() as i32,
-                SAMPLE_RATE as i32,
+                2 * DRED_LONGEST as i32,
                 SAMPLE_RATE as i32,
                 &mut end,
-                0,
+                1,
             )
         };
         let (reach, end) = (usize::try_from(reach).ok()?, usize::try_from(end).ok()?);
-        (reach > end).then_some(DredSpan { reach, end })
+        // The wire can claim that it ends 20 s ago, where no encoder has anything to tell.
+        (reach > end && end <= DRED_LONGEST).then_some(DredSpan { reach, end })
+    }
+
+    /// Runs the network over what was unpacked.
+    fn process(&mut self) -> bool {
+        let state = self.state.as_ptr();
+        // SAFETY: both handles are valid; source and destination may be the same.
+        let code = unsafe { sys::opus_dred_process(self.network.as_ptr(), state, state) };
+        code == sys::OPUS_OK
     }
 }
 

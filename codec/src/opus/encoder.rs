@@ -1,7 +1,7 @@
 //! Speech to packets.
 
 use super::redundancy::{Redundancy, Redundant};
-use super::{LARGEST, LONGEST, QUANTUM, failed};
+use super::{LARGEST, LONGEST, MODE_SILK_ONLY, QUANTUM, SET_FORCE_MODE_REQUEST, failed};
 use crate::{CodecError, SAMPLE_RATE};
 use opusic_sys as sys;
 use std::ffi::c_int;
@@ -44,6 +44,7 @@ impl Default for EncoderConfig {
 #[derive(Debug)]
 pub struct Encoder {
     raw: NonNull<sys::OpusEncoder>,
+    joiner: NonNull<sys::OpusRepacketizer>,
     /// Room for the largest packet, so that the caller's needs no more than the packet itself.
     room: Box<[u8]>,
     redundant: Option<Redundant>,
@@ -63,8 +64,15 @@ impl Encoder {
         // SAFETY: the arguments are valid and `code` outlives the call; the result is checked for null.
         let raw = unsafe { sys::opus_encoder_create(SAMPLE_RATE as i32, 1, application, &mut code) };
         let raw = NonNull::new(raw).ok_or(failed(code))?;
+        // SAFETY: no arguments; the result is checked for null.
+        let Some(joiner) = NonNull::new(unsafe { sys::opus_repacketizer_create() }) else {
+            // SAFETY: made above, used by nobody else.
+            unsafe { sys::opus_encoder_destroy(raw.as_ptr()) };
+            return Err(failed(sys::OPUS_ALLOC_FAIL));
+        };
         let redundant = config.redundancy.then(Redundant::new);
-        let mut encoder = Encoder { raw, room: vec![0; LARGEST].into(), redundant };
+        let mut encoder = Encoder { raw, joiner, room: vec![0; LARGEST].into(), redundant };
+        encoder.set(SET_FORCE_MODE_REQUEST, MODE_SILK_ONLY)?;
         encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
@@ -124,19 +132,53 @@ impl Encoder {
         if let Some(redundant) = &mut self.redundant {
             redundant.push(pcm);
         }
+        // Above 60 ms a packet holds several Opus frames, all of one duration. They are coded one by one and joined
+        // here: libopus would hold each to the mean rate, and leave out every frame that does not fit, which a
+        // low-rate copy in it makes likely.
+        let frame = match pcm.len() / (8 * QUANTUM) {
+            4 => pcm.len() / 2,
+            5 => pcm.len() / 5,
+            6 => pcm.len() / 2,
+            _ => return self.encode_frame(pcm, 0).map(|length| out.extend_from_slice(&self.room[..length])),
+        };
+        // SAFETY: the handle is valid.
+        unsafe { sys::opus_repacketizer_init(self.joiner.as_ptr()) };
+        let mut used = 0;
+        for part in pcm.chunks_exact(frame) {
+            let length = self.encode_frame(part, used)?;
+            // SAFETY: the handle is valid, and `room` keeps these bytes as they are until the parts are joined.
+            let code = unsafe {
+                let data = self.room.as_ptr().add(used);
+                sys::opus_repacketizer_cat(self.joiner.as_ptr(), data, length as i32)
+            };
+            if code != sys::OPUS_OK {
+                return Err(failed(code));
+            }
+            used += length;
+        }
+        // Each frame brought a byte of header of its own; joined, it needs at most two for its length.
+        out.resize(2 * used + 2, 0);
+        // SAFETY: the handle is valid, the frames that it points to are in `room`, `out` has as many bytes as said.
+        let written =
+            unsafe { sys::opus_repacketizer_out(self.joiner.as_ptr(), out.as_mut_ptr(), out.len() as i32) };
+        out.truncate(usize::try_from(written).unwrap_or(0));
+        if written < 0 { Err(failed(written)) } else { Ok(()) }
+    }
+
+    /// Codes one Opus frame into `room` from `at` on; says its length.
+    fn encode_frame(&mut self, pcm: &[i16], at: usize) -> Result<usize, CodecError> {
+        let room = &mut self.room[at..];
         // SAFETY: the handle is valid, `pcm` holds as many samples as said, `room` as many bytes.
         let written = unsafe {
             sys::opus_encode(
                 self.raw.as_ptr(),
                 pcm.as_ptr(),
                 pcm.len() as c_int,
-                self.room.as_mut_ptr(),
-                self.room.len() as i32,
+                room.as_mut_ptr(),
+                room.len() as i32,
             )
         };
-        let packet = usize::try_from(written).map_err(|_| failed(written))?;
-        out.extend_from_slice(&self.room[..packet]);
-        Ok(())
+        usize::try_from(written).map_err(|_| failed(written))
     }
 
     /// Writes the packet just coded into `out` with deep redundancy in its padding, which decoders without it skip. False,
@@ -171,5 +213,7 @@ impl Drop for Encoder {
     fn drop(&mut self) {
         // SAFETY: the handle came from opus_encoder_create and is dropped once.
         unsafe { sys::opus_encoder_destroy(self.raw.as_ptr()) }
+        // SAFETY: as above, from opus_repacketizer_create.
+        unsafe { sys::opus_repacketizer_destroy(self.joiner.as_ptr()) }
     }
 }

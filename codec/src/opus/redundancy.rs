@@ -78,8 +78,12 @@ const WATCHED: usize = 32 * 1024;
 const CHUNK: Duration = Duration::from_millis(40);
 /// DRED_MAX_LATENTS of libopus: a little more than a second.
 const CHUNKS_MAX: u8 = 26;
-/// Activity is told in steps of 2.5 ms (40 samples), for twice as long as there are latents.
-const ACTIVITY_STEPS: usize = 4 * 4 * CHUNKS_MAX as usize;
+/// Latents of 20 ms that libopus keeps, DRED_NUM_REDUNDANCY_FRAMES.
+const LATENTS: usize = 2 * CHUNKS_MAX as usize;
+/// Activity is told in steps of 2.5 ms (40 samples). libopus 1.6.1 looks at 16 of them from each latent on, the oldest
+/// included, and there reads past the 416 that it says it needs (fixed upstream after 1.6.1).
+const ACTIVITY_STEPS: usize = 8 * (LATENTS - 1) + 16;
+static SPOKEN: [u8; ACTIVITY_STEPS] = [1; ACTIVITY_STEPS];
 const STEP_SAMPLES: usize = crate::SAMPLE_RATE as usize / 400;
 /// The encoder codes samples that entered it 4 ms before (application AUDIO).
 const ENCODER_DELAY: c_int = crate::SAMPLE_RATE as c_int / 250;
@@ -173,6 +177,23 @@ impl Redundant {
         let dq = if q0 >= 14 { 0 } else { wanted.slope.min(7) };
         let mut coded = [0u8; BYTES_MAX];
         coded[..MARK.len()].copy_from_slice(&MARK);
+        // libopus remembers for how long the speaker was silent when it last coded, and when the speaker goes on, codes
+        // what came before that silence without saying that it is so old: it would be heard in place of the new. Asking
+        // for nothing in the name of a speaker who never was silent makes it forget.
+        // SAFETY: as below; no chunk is written, and what is written before them fits.
+        unsafe {
+            dred_encode_silk_frame(
+                self.state.as_ptr().cast(),
+                coded.as_mut_ptr().add(MARK.len()),
+                0,
+                (BYTES_MAX - MARK.len()) as c_int,
+                15,
+                0,
+                15,
+                SPOKEN.as_ptr(),
+                self.arch,
+            )
+        };
         // SAFETY: the state was initialised, `coded` has as many bytes as said behind the mark, and `activity` covers
         // all latents.
         let written = unsafe {
