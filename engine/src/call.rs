@@ -9,7 +9,7 @@ use crate::media_path::{MediaPath, UDP_IP_BYTES};
 use crate::receiver::{AudioReceiver, Played, VideoReceiver};
 use crate::sender::{AudioSender, VideoSender};
 use crate::stats::{AudioSlotStats, Stats, VideoSlotStats};
-use crate::{Config, FRAME_SAMPLES, FrameTransform, Origin, Plain, Timing};
+use crate::{Config, FRAME_SAMPLES, FrameTransform, Origin, Plain, Role, Timing};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
@@ -101,7 +101,7 @@ impl Call {
         random.fill_bytes(&mut seed);
         let mut session = Session::new(session::Config {
             role: match config.role {
-                crate::Role::Answer => ice::Role::Controlled,
+                Role::Answer => ice::Role::Controlled,
                 _ => ice::Role::Controlling,
             },
             certificate: config.certificate.clone(),
@@ -194,8 +194,9 @@ impl Call {
         let ext = Extensions { audio_level: level, ..Extensions::default() };
         let header = speaker.stream.next(frame.time, spurt, ext);
         speaker.stream.store(now, &header, &frame.data);
-        let opaque = self.transform.is_opaque();
-        let (header, payload) = speaker.protect(header, frame.data, opaque);
+        // The SFU undoes protection without reading what it protects.
+        let whole = self.transform.is_opaque() || matches!(self.config.role, Role::Join { .. });
+        let (header, payload) = speaker.protect(header, frame.data, whole);
         self.path.enqueue(now, &self.session, Priority::Audio, header, payload);
     }
 

@@ -13,8 +13,8 @@ pub trait FrameTransform {
     /// A frame of a peer's, after it is put together. False drops it: it is not what it claims to be.
     fn inbound(&mut self, frame: &mut EncodedFrame) -> bool;
 
-    /// Whether what leaves can be read by nobody but the peer's transform. Both ends must say the same: packets that can
-    /// be read are protected without what they tell of the past. Default yes.
+    /// Whether what leaves can be read by nobody but the peer's transform: then packets are protected whole, else without
+    /// what they tell of the past. Default yes.
     fn is_opaque(&self) -> bool {
         true
     }

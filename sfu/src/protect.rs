@@ -18,7 +18,10 @@ const LOSS_OFF: u32 = 15;
 /// Losses are forgotten by half after so many packets.
 const LOSSES_LEAST: u32 = 100;
 /// A link that carries less has no room for more than the packets themselves.
-const LEAST: Bitrate = Bitrate::from_kbps(1);
+const LEAST: Bitrate = Bitrate::from_kbps(40);
+/// And one that carries less than this, for no more than doubling the sound: packets of 20 ms are 40 kbit/s.
+const AMPLE: Bitrate = Bitrate::from_kbps(80);
+const LOSS_AMPLE: u32 = 200;
 /// The most copies in one packet.
 const COPIES_MAX: usize = 3;
 
@@ -42,8 +45,8 @@ fn measure(loss_permille: u32, on: bool) -> Option<Measure> {
     let (copies, window, rate) = match loss_permille {
         loss if loss < if on { LOSS_OFF } else { LOSS_ON } => return None,
         ..80 => (1, 6, 500),
-        80..200 => (1, 6, 1000),
-        200..400 => (2, 6, 2000),
+        80..LOSS_AMPLE => (1, 6, 1000),
+        LOSS_AMPLE..400 => (2, 6, 2000),
         _ => (3, 8, 4000),
     };
     Some(Measure { copies, window, rate })
@@ -100,8 +103,9 @@ impl Protection {
 
     /// The subscriber's link loses so many packets in a thousand and carries so much, as far as is known.
     pub(crate) fn plan(&mut self, loss_permille: u32, carries: Option<Bitrate>) {
-        let room = carries.is_none_or(|rate| rate >= LEAST);
-        self.now = measure(loss_permille, self.now.is_some()).filter(|_| room);
+        let below = |least| carries.is_some_and(|rate| rate < least);
+        let loss = if below(AMPLE) { loss_permille.min(LOSS_AMPLE - 1) } else { loss_permille };
+        self.now = measure(loss, self.now.is_some()).filter(|_| !below(LEAST));
     }
 
     /// Whether a packet of that number would be protected by those after it.

@@ -322,7 +322,8 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
-        if let Some(rate) = self.slope.rate() {
+        let thin = self.sent.over(Duration::from_secs(1)) < THIN;
+        if let Some(rate) = self.slope.rate().filter(|_| thin) {
             // Known before it is full: no queue need show it, and there is nothing to try beyond it.
             let most = rate.permille(FULL_PERMILLE);
             if self.estimate > most {

@@ -256,7 +256,7 @@ impl AudioReceiver {
             self.undecodable += 1;
             return;
         };
-        let protected = protected(carrier.payload, transform.is_opaque());
+        let protected = protected(carrier.payload, !carrier.partial);
         let recovered = self.code.receive(header, &carrier, &protected);
         let ticks = self.code.reach().map(u64::from);
         self.coded = ticks.map(|ticks| {
@@ -569,10 +569,10 @@ impl AudioReceiver {
 /// Ticks a second of Opus (RFC 7587 §4.1).
 const OPUS_CLOCK: u32 = SAMPLE_RATE * OPUS_TICKS_PER_SAMPLE as u32;
 
-/// What of a payload protection repeats: the speech, and not what that tells of the past, unless nobody but its reader can
-/// tell one from the other.
-pub(crate) fn protected(payload: &[u8], opaque: bool) -> Vec<u8> {
-    let bare = if opaque { None } else { opus::strip(payload) };
+/// What of a payload protection repeats: all of it, or the speech alone and not what that tells of the past. A relay, and
+/// whoever cannot read the payload, can tell no part of it.
+pub(crate) fn protected(payload: &[u8], whole: bool) -> Vec<u8> {
+    let bare = if whole { None } else { opus::strip(payload) };
     bare.unwrap_or_else(|| payload.to_vec())
 }
 

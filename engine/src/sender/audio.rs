@@ -121,9 +121,9 @@ impl AudioSender {
         }
     }
 
-    /// Adds to a packet about to leave what brings back those before it, as planned. `opaque`: the payload is
-    /// encrypted.
-    pub fn protect(&mut self, header: Header, payload: Vec<u8>, opaque: bool) -> (Header, Vec<u8>) {
+    /// Adds to a packet about to leave what brings back those before it, as planned: all of their payloads if `whole`, else
+    /// the speech alone.
+    pub fn protect(&mut self, header: Header, payload: Vec<u8>, whole: bool) -> (Header, Vec<u8>) {
         let plan = self.plan();
         match (plan.protection, self.formats) {
             (Protection::Code { window, permille }, Formats { rlc: Some(rlc), .. }) => {
@@ -139,7 +139,7 @@ impl AudioSender {
                     symbol: self.symbol,
                     ..rlc::Plan::default()
                 };
-                self.code.dress(&header, &protected(&payload, opaque), &payload, &code, rlc)
+                self.code.dress(&header, &protected(&payload, whole), &payload, &code, rlc)
             }
             (Protection::Copies(count), Formats { red: Some(red), .. }) => {
                 let copies = self.before.iter().rev().take(count.into()).rev();

@@ -14,6 +14,7 @@ use undertone_signaling::sdp::{
 };
 use undertone_transport::feedback::{Format, PacketId, Recorder};
 use undertone_transport::payload::dd;
+use undertone_transport::recovery::{red, rlc};
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{AudioLevel, Extension, ExtensionMap, Extensions, Header, Mid};
 use undertone_transport::session::{self, Received, Session};
@@ -72,6 +73,18 @@ pub struct Sending {
     /// Bytes of a video payload.
     pub size: usize,
     pub like: Like,
+    pub redundancy: Redundancy,
+}
+
+/// What of a client's sound makes up for lost packets, both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redundancy {
+    #[default]
+    None,
+    /// A copy in each packet that it sends.
+    Red,
+    /// Twice as many repair symbols as source symbols.
+    Rlc,
 }
 
 /// What kind of client it is.
@@ -88,7 +101,15 @@ pub enum Like {
 
 impl Default for Sending {
     fn default() -> Sending {
-        Sending { audio: true, video: None, level: 30, bare_h264: false, size: 200, like: Like::Ours }
+        Sending {
+            audio: true,
+            video: None,
+            level: 30,
+            bare_h264: false,
+            size: 200,
+            like: Like::Ours,
+            redundancy: Redundancy::None,
+        }
     }
 }
 
@@ -127,6 +148,9 @@ pub struct Client {
     /// Its packets carry transport-wide numbers.
     pub numbered: bool,
     twcc_seq: u16,
+    encoder: rlc::Encoder,
+    before: Option<(u32, Vec<u8>)>,
+    decoders: BTreeMap<String, rlc::Decoder>,
     pub silent: bool,
     /// Keeps nothing of what it hears.
     pub forgetful: bool,
@@ -192,6 +216,9 @@ impl Client {
             recorder: None,
             numbered: false,
             twcc_seq: 0,
+            encoder: rlc::Encoder::new(),
+            before: None,
+            decoders: BTreeMap::new(),
             silent: false,
             forgetful: false,
         }
@@ -232,7 +259,13 @@ impl Client {
         let mut lines = vec![line(Kind::Audio, first), line(Kind::Video, first)];
         lines.extend(std::iter::repeat_n(line(Kind::Audio, Direction::RecvOnly), rest.0));
         lines.extend(std::iter::repeat_n(line(Kind::Video, Direction::RecvOnly), rest.1));
-        let can = Capabilities { ccfb: !browser, audio_rtx: !browser, ..Capabilities::default() };
+        let can = Capabilities {
+            ccfb: !browser,
+            audio_rtx: !browser,
+            audio_red: self.sending.redundancy == Redundancy::Red,
+            audio_rlc: self.sending.redundancy == Redundancy::Rlc,
+            ..Capabilities::default()
+        };
         let mut offer = sdp::offer(&local, &can, &lines);
         // Browsers have no RTX for sound, but can resend it as it was.
         let sounds = offer.media.iter_mut().filter(|media| media.kind.media() == Some(Kind::Audio));
@@ -315,12 +348,31 @@ impl Client {
                 recorder.on_packet(now, id, size);
             }
             let again = receive.rtx_ssrc == Some(ssrc);
-            let packet = stream.receive(now, &header, &packet[payload]);
+            let payload = &packet[payload];
+            let mut came = Vec::new();
+            if receive.red_payload_type == Some(header.payload_type) {
+                let mut parts = red::split(&header, payload).into_iter();
+                let (newest, payload) = parts.next().expect("the SFU writes RED");
+                came.push((header, stream.receive(now, &newest, payload)));
+                came.extend(parts.map(|(it, payload)| (it, stream.receive_copy(now, &it, payload))));
+            } else if receive.rlc_payload_type == Some(header.payload_type) {
+                let opus = receive.payload_types[0].0;
+                let decoder =
+                    self.decoders.entry(line.mid.clone()).or_insert_with(|| rlc::Decoder::new(opus));
+                let carrier = decoder.open(payload).expect("the SFU writes RLC");
+                let plain = Header { payload_type: opus, ..header };
+                came.push((header, stream.receive(now, &plain, carrier.payload)));
+                for (it, payload) in decoder.receive(&plain, &carrier, carrier.payload) {
+                    came.push((it, stream.receive_copy(now, &it, &payload)));
+                }
+            } else {
+                came.push((header, stream.receive(now, &header, payload)));
+            }
             if self.forgetful {
                 return;
             }
-            let heard = Heard { at: now, header, packet, again };
-            self.heard.entry(line.mid.clone()).or_default().push(heard);
+            let heard = came.into_iter().map(|(header, packet)| Heard { at: now, header, packet, again });
+            self.heard.entry(line.mid.clone()).or_default().extend(heard);
             return;
         }
         panic!("a packet of no announced stream: {ssrc:?}");
@@ -406,6 +458,18 @@ impl Client {
             let header = stream.next(MediaTime(now.as_micros() * 48 / 1000), false, ext);
             let payload = stamp(vec![0x48; 40], self.id, header.seq);
             stream.store(now, &header, &payload);
+            let send = self.lines[0].send.as_ref();
+            let red = send.and_then(|send| send.red_payload_type);
+            let rlc = send.and_then(|send| send.rlc_payload_type);
+            let before = self.before.replace((header.timestamp, payload.clone()));
+            let plan = rlc::Plan { window: 6, rate: 2000, ..rlc::Plan::default() };
+            let (header, payload) = match (rlc, red, &before) {
+                (Some(rlc), ..) => self.encoder.dress(&header, &payload, &payload, &plan, rlc),
+                (None, Some(red), Some((at, copy))) => {
+                    red::join(&header, &payload, &[(*at, copy)], red).expect("a copy fits")
+                }
+                _ => (header, payload),
+            };
             let mut bytes = Vec::new();
             header.write(map, &mut bytes);
             bytes.extend_from_slice(&payload);

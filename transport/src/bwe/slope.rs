@@ -11,6 +11,8 @@ use undertone_media::{Bitrate, DataSize, Timestamp};
 /// Packets looked back on.
 const MEMORY: Duration = Duration::from_secs(4);
 const PACKETS: usize = 40;
+/// Packets sent closer together than this are not counted.
+const APART: Duration = Duration::from_millis(15);
 /// So many must agree, their sizes must differ by so much (standard deviation), and size must explain so much of delay.
 const PACKETS_LEAST: usize = 6;
 const SPREAD_BYTES: i128 = 12;
@@ -26,6 +28,10 @@ pub(super) struct SlopeMeter {
 
 impl SlopeMeter {
     pub(super) fn push(&mut self, sent: Timestamp, size: DataSize, delay: i64) {
+        // Packets of one burst wait for each other.
+        if self.packets.back().is_some_and(|(before, ..)| sent.since(*before) < APART) {
+            return;
+        }
         self.packets.push_back((sent, i128::from(size.as_bytes()), i128::from(delay)));
         while self.packets.len() > PACKETS
             || self.packets.front().is_some_and(|(at, ..)| sent.since(*at) > MEMORY)
