@@ -291,3 +291,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_only_late_decodes_as_if_nothing_had_been_made_up() {
+    let packets = encode(&EncoderConfig::default(), &reading(), MS_20);
+    let whole = decode(Level::Lace, &packets);
+    let mut decoder = Decoder::new(DecoderConfig { level: Level::Lace }).unwrap();
+    let (mut pcm, mut made_up) = (Vec::new(), Vec::new());
+    for (number, packet) in packets.iter().enumerate() {
+        if number % 7 == 3 {
+            decoder.remember();
+            decoder.conceal(5 * MS_20 / 2, &mut made_up);
+            decoder.rewind();
+        }
+        decoder.decode(packet, &mut pcm).unwrap();
+    }
+    assert!(pcm == whole, "rewinding leaves no trace");
+    // Never remembered: a new decoder's state.
+    let mut fresh = Decoder::new(DecoderConfig { level: Level::Lace }).unwrap();
+    fresh.decode(&packets[5], &mut Vec::new()).unwrap();
+    fresh.rewind();
+    let mut first = Vec::new();
+    fresh.decode(&packets[0], &mut first).unwrap();
+    assert!(first == whole[..MS_20]);
+}

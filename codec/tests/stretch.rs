@@ -7,6 +7,8 @@ use undertone_codec::stretch::{Change, Stretcher};
 
 const RATE: f64 = 16_000.0;
 const BLOCK: usize = 480; // 30 ms
+/// One pitch period and no more: less than most voices have two of.
+const BUDGET: usize = 40;
 
 fn stretcher() -> Stretcher {
     Stretcher::new(16_000).unwrap()
@@ -20,7 +22,7 @@ fn stretch_all(pcm: &[i16], block: usize, change: Change) -> (Vec<i16>, usize, u
         let mut chunk = chunk.to_vec();
         if i % 2 == 1 {
             let before = chunk.len() as isize;
-            let delta = stretcher.stretch(&mut chunk, change);
+            let delta = stretcher.stretch(&mut chunk, change, BUDGET, false);
             assert_eq!(chunk.len() as isize, before + delta);
             match (change, delta) {
                 (_, 0) => refused += 1,
@@ -73,7 +75,7 @@ fn voices_with_overtones_lose_or_gain_one_period() {
             })
             .collect();
         for change in [Change::Faster, Change::Slower] {
-            let delta = stretcher().stretch(&mut voice.clone(), change).unsigned_abs() as f64;
+            let delta = stretcher().stretch(&mut voice.clone(), change, BUDGET, false).unsigned_abs() as f64;
             assert!((delta - period).abs() < 2.0, "{hz} Hz {change:?}: {delta} samples, not {period}");
         }
     }
@@ -97,7 +99,7 @@ fn the_ends_stay_so_that_neighbours_still_join() {
     for change in [Change::Faster, Change::Slower] {
         let pcm = tone(150.0, 8000.0, BLOCK, RATE);
         let mut out = pcm.clone();
-        assert_ne!(stretcher().stretch(&mut out, change), 0);
+        assert_ne!(stretcher().stretch(&mut out, change, BUDGET, false), 0);
         assert_eq!(out[0], pcm[0]);
         assert!((i32::from(*out.last().unwrap()) - i32::from(*pcm.last().unwrap())).abs() < 400);
     }
@@ -112,7 +114,7 @@ fn loud_noise_and_onsets_are_left_alone() {
     for pcm in [loud, onset] {
         for change in [Change::Faster, Change::Slower] {
             let mut out = pcm.clone();
-            assert_eq!(stretcher.stretch(&mut out, change), 0);
+            assert_eq!(stretcher.stretch(&mut out, change, BUDGET, false), 0);
             assert_eq!(out, pcm);
         }
     }
@@ -122,7 +124,7 @@ fn loud_noise_and_onsets_are_left_alone() {
 fn quiet_noise_and_silence_may_be_cut_anywhere() {
     for pcm in [noise(60, BLOCK), vec![0; BLOCK]] {
         for change in [Change::Faster, Change::Slower] {
-            assert_ne!(stretcher().stretch(&mut pcm.clone(), change), 0);
+            assert_ne!(stretcher().stretch(&mut pcm.clone(), change, BUDGET, false), 0);
         }
     }
 }
@@ -132,7 +134,7 @@ fn blocks_that_are_too_short_are_left_alone() {
     for samples in [0, 1, 40, 119] {
         let pcm = tone(300.0, 8000.0, samples, RATE);
         let mut out = pcm.clone();
-        assert_eq!(stretcher().stretch(&mut out, Change::Faster), 0);
+        assert_eq!(stretcher().stretch(&mut out, Change::Faster, BUDGET, false), 0);
         assert_eq!(out, pcm);
     }
 }
@@ -166,4 +168,52 @@ fn joining_strangers_only_fades() {
 #[test]
 fn rates_beyond_speech_are_refused() {
     assert!(Stretcher::new(7_999).is_err() && Stretcher::new(48_001).is_err());
+}
+
+#[test]
+fn as_many_periods_go_as_are_asked_for() {
+    let pcm = tone(250.0, 8000.0, BLOCK, RATE); // a period is 64 samples
+    for (budget, wanted) in [(40, 64), (70, 64), (130, 128), (200, 192), (1000, 192)] {
+        let mut out = pcm.clone();
+        let removed = -stretcher().stretch(&mut out, Change::Faster, budget, false);
+        assert!((removed - wanted).abs() <= 2, "{removed} of {budget}");
+        assert!(purity(&out, 250.0, RATE) > 0.95);
+    }
+}
+
+#[test]
+fn urgency_makes_do_with_less() {
+    // A voice under noise of half its power.
+    let mixed: Vec<i16> =
+        tone(150.0, 5000.0, BLOCK, RATE).iter().zip(noise(4000, BLOCK)).map(|(&a, b)| a + b).collect();
+    assert_eq!(stretcher().stretch(&mut mixed.clone(), Change::Faster, 160, false), 0);
+    assert_ne!(stretcher().stretch(&mut mixed.clone(), Change::Faster, 160, true), 0);
+}
+
+#[test]
+fn a_pause_is_known_by_the_voice_around_it() {
+    let (mut loud, mut quiet) = (stretcher(), stretcher());
+    let hum = noise(300, 320);
+    assert!(!quiet.pause(&hum), "all there is is no pause");
+    loud.pause(&tone(150.0, 12_000.0, 320, RATE));
+    assert!(loud.pause(&hum), "much softer than the voice");
+    // The voice is remembered for sentences, and forgotten in the end.
+    let forgotten = (0..10_000).position(|_| !loud.pause(&hum)).expect("in the end");
+    assert!((100..5_000).contains(&forgotten), "{forgotten} packets");
+}
+
+#[test]
+fn a_bridge_loses_nothing_and_stays_in_phase() {
+    let whole = tone(130.0, 8000.0, 2000, RATE);
+    for ahead in [0, 17, 60, 100] {
+        // What comes next is later in the wave than what was made up until now.
+        let mut next = whole[800 + ahead..1600].to_vec();
+        let length = next.len();
+        let extra = stretcher().bridge(&whole[800..1120], &mut next);
+        assert_eq!(next.len(), length + extra);
+        let mut joined = whole[..800].to_vec();
+        joined.extend(&next);
+        assert!(purity(&joined, 130.0, RATE) > 0.97, "{ahead}: {}", purity(&joined, 130.0, RATE));
+        assert!(sharpest_bend(&joined) < 2 * sharpest_bend(&whole) + 20);
+    }
 }

@@ -440,7 +440,7 @@ impl JitterBuffer {
         self.hurried -= self.hurried / PATIENCE_PACKETS;
         if !self.pause && excess >= FASTER_ABOVE {
             if self.hurried > PATIENCE {
-                step = step.min(span / 4);
+                step = step.min(span * 3 / 10);
             }
             self.hurried += step;
         }

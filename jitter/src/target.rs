@@ -50,6 +50,9 @@ pub struct Costs {
     /// How fast old bills fade (to 1/e). Default 40 s: longer than [`Costs::loss`], or a single
     /// outlier could hold the target up.
     pub memory: Duration,
+    /// Before anything is known, each candidate owes what it would have cost on a path without jitter for so long: what
+    /// comes first is soon believed, but the first stall of a call does not pin the target. Default 5 s.
+    pub prior: Duration,
 }
 
 impl Default for Costs {
@@ -61,6 +64,7 @@ impl Default for Costs {
             comfortable: Duration::from_millis(150),
             steep: 6,
             memory: Duration::from_secs(40),
+            prior: Duration::from_secs(5),
         }
     }
 }
@@ -104,8 +108,8 @@ pub struct Target {
     trusting: bool,
 }
 
-/// How many times a repair counts in the first moments of a call.
-const EAGER: u64 = 8;
+/// How many times what comes counts in the first moments of a call, at most.
+const EAGER: u64 = 5;
 
 /// After so much talk, in µs, a packet is expected to be exceeded by a third of its delay, later by less.
 const SURPRISE: i64 = 500_000;
@@ -149,9 +153,7 @@ impl Target {
         targets.push(start);
         targets.sort_unstable();
         targets.dedup();
-        // Before anything is known, each candidate owes what it would have cost on a path without jitter
-        // for a whole memory: so the first stall of a call does not pin the target either.
-        let prior = costs.memory.as_micros() as u64 / EAGER;
+        let prior = costs.prior.as_micros() as u64;
         let candidates: Vec<Candidate> = targets
             .into_iter()
             .map(|target| Candidate {
@@ -202,13 +204,13 @@ impl Target {
             return;
         }
         let Some(repaired) = self.presumed() else { return };
-        let suffered = self.costs.loss.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
+        let suffered = self.costs.loss.as_micros() as u64 * duration.as_micros() as u64;
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.playing < repaired) {
             candidate.bill = change(candidate.bill, suffered);
         }
     }
 
-    /// How many times over a loss counts.
+    /// How many times over what comes first counts: a single straggler is none, a loss may be the first of many.
     fn eager(&self) -> u64 {
         let memory = self.costs.memory.as_micros() as u64;
         memory / self.heard.max(memory / EAGER).max(1)
@@ -242,6 +244,7 @@ impl Target {
         if coming == Coming::InOrder {
             self.heard = (self.heard + span as u64).min(memory as u64);
         }
+        let eager = self.eager();
         let surprise = (transit - base).max(0) * SURPRISE / (2 * SURPRISE + self.heard as i64);
         for candidate in &mut self.candidates {
             let aim = base + candidate.target;
@@ -265,7 +268,7 @@ impl Target {
                 // Billed when it was missed.
                 Coming::Repaired if candidate.playing < presumed => {}
                 Coming::Straggling | Coming::Repaired if late > 0 => {
-                    suffered = loss.saturating_mul(span as u64);
+                    suffered = loss.saturating_mul(span as u64) / eager;
                 }
                 Coming::Straggling | Coming::Repaired => {}
                 Coming::Picture => {
@@ -347,19 +350,23 @@ mod tests {
     #[test]
     fn jitter_is_covered_within_a_second() {
         let delay = arrive(&mut fresh(), (0..50).map(|n| n * 7 % 30));
-        assert!((20..=30).contains(&delay), "{delay} ms");
+        assert!(
+            (20..=45).contains(&delay),
+            "{delay} ms: all that came, and some more as long as little is known"
+        );
     }
 
     #[test]
-    fn one_outlier_of_any_height_is_not_held_for() {
+    fn one_outlier_of_any_height_is_not_held_for_long() {
         for height in [20, 50, 150, 400, 1000, 1900] {
             for before in [0, 10, 1000] {
                 let mut target = fresh();
                 arrive(&mut target, vec![0; before]);
                 // All that was sent in the stall comes at its end.
                 arrive(&mut target, (0..=height / 20).map(|n| height - n * 20));
-                let delay = arrive(&mut target, [0; 50]);
-                assert_eq!(delay, 0, "{height} ms after {before} packets");
+                // In the first moments it might be the path's way; after that nothing is held at all.
+                let delay = arrive(&mut target, vec![0; if before < 500 { 1000 } else { 50 }]);
+                assert!(delay <= 5, "{delay} ms for {height} ms after {before} packets");
             }
         }
     }

@@ -8,6 +8,9 @@ use listener::{Arrival, Listener, clean};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use std::fmt::Write;
+use std::time::Duration;
+use undertone_media::DataSize;
+use undertone_sim::models;
 
 struct Network {
     random: ChaCha8Rng,
@@ -127,10 +130,53 @@ fn what_is_heard_stays_as_it_is() {
             heard.share_percent(heard.added),
         );
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/golden/jitter.txt");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, &table).expect("testdata/golden is writable");
+    as_before("jitter.txt", &table);
+}
+
+/// The named networks of `sim`, as a steady stream of speech finds them.
+#[test]
+fn what_is_heard_on_named_networks_stays_as_it_is() {
+    let mut table = format!(
+        "{:16} {:>6} {:>7} {:>6} {:>6} {:>8} {:>7} {:>7}\n",
+        "120 s, 20 ms", "lost %", "mean ms", "p50", "p95", "concl. %", "fast %", "slow %"
+    );
+    for model in models::MODELS {
+        let sent = models::arrivals(
+            model,
+            Duration::from_millis(20),
+            DataSize::from_bytes(112),
+            Duration::from_secs(120),
+            1,
+        );
+        let arrivals: Vec<Arrival> = sent
+            .iter()
+            .filter_map(|packet| {
+                let at = packet.arrived?.as_micros() as i64;
+                Some(Arrival { seq: packet.seq, media: packet.sent.as_micros() as i64, at, repaired: false })
+            })
+            .collect();
+        let heard = Listener { until: 119_000_000, ..Listener::default() }.listen(&arrivals);
+        let lost = 100.0 - 100.0 * arrivals.len() as f64 / sent.len() as f64;
+        let _ = writeln!(
+            table,
+            "{:16} {lost:6.2} {:7.1} {:6.0} {:6.0} {:8.3} {:7.3} {:7.3}",
+            model.name,
+            heard.mean_ms(),
+            heard.percentile_ms(50),
+            heard.percentile_ms(95),
+            heard.concealed_percent(),
+            heard.share_percent(heard.removed),
+            heard.share_percent(heard.added),
+        );
     }
-    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    as_before("lab_jitter.txt", &table);
+}
+
+fn as_before(name: &str, table: &str) {
+    let path = format!("{}/../testdata/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, table).expect("testdata/golden is writable");
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(golden, table, "if this is meant: UPDATE_GOLDEN=1");
 }

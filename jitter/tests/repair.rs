@@ -89,7 +89,7 @@ fn one_lost() -> Vec<Arrival> {
 #[test]
 fn the_first_loss_sets_the_delay_while_it_is_waited_for() {
     let repairable = |seq: u64, _: i64| Some(seq as i64 * 20_000 + 100_000);
-    let listener = Listener { until: 7_000_000, repairable: &repairable, ..Listener::default() };
+    let listener = Listener { until: 4_500_000, repairable: &repairable, ..Listener::default() };
     let heard = Listener { repair: Some(60_000), ..listener }.listen(&one_lost());
     assert!(heard.played.contains(&99), "the wait is for something");
     assert_eq!(heard.stats.target.as_millis(), 60);

@@ -31,8 +31,9 @@ fn one_second_is_made_good_in_two() {
 
 #[test]
 fn a_stall_in_the_first_seconds_does_not_pin_the_target_either() {
+    // It might be the path's way, as far as anybody knows by then.
     let back = back_after(2_000_000);
-    assert!(back < 2_500_000, "{} ms", back / 1000);
+    assert!(back < 4_000_000, "{} ms", back / 1000);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Heard {
     pub removed: i64,
     pub added: i64,
     pub recovered: u64,
+    /// What of `removed` was taken out of talk and not out of pauses.
+    pub hurried: i64,
 }
 
 impl Heard {
@@ -109,6 +111,8 @@ pub struct Listener<'a> {
     pub repairable: &'a dyn Fn(u64, i64) -> Option<i64>,
     /// How late a repair is, in µs, as the engine knows from the round trip; `None` if nothing is repaired.
     pub repair: Option<u64>,
+    /// Whether nobody speaks in what was captured then, in µs.
+    pub pause: &'a dyn Fn(i64) -> bool,
     /// When playout begins and ends; the first tick is at its beginning.
     pub from: i64,
     pub until: i64,
@@ -123,6 +127,7 @@ impl Default for Listener<'_> {
             contents: Contents::plain(PACKET),
             repairable: &|_, _| None,
             repair: None,
+            pause: &|_| false,
             from: 0,
             until: 60_000_000,
         }
@@ -161,6 +166,7 @@ impl Listener<'_> {
             removed: 0,
             added: 0,
             recovered: 0,
+            hurried: 0,
         };
         // Packets carry no capture time; media time stands for it.
         let media = |packet: &Packet| {
@@ -187,7 +193,10 @@ impl Listener<'_> {
                             Stretch::Faster(most) => -stretched(&mut noise, most),
                             Stretch::Slower(most) => stretched(&mut noise, most),
                         };
+                        let pause = (self.pause)(media(&packet));
+                        buffer.heard(pause);
                         heard.removed += (-changed).max(0);
+                        heard.hurried += if pause { 0 } else { (-changed).max(0) };
                         heard.added += changed.max(0);
                         pcm.push(span + changed, Some(media(&packet) + span));
                     }
