@@ -196,8 +196,8 @@ pub struct LabJitterArgs {
     /// What is said (WAV, in a loop from the first packet).
     #[arg(long, value_name = "A.wav")]
     pub speech: PathBuf,
-    /// Rate of the Opus packets. High, so that what is heard of playout is not the codec.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(6..=128))]
+    /// Rate of the Opus packets. High by default, so that what is heard is playout and not the codec; a call's is 22.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(6..=128))]
     pub kbps: u32,
     /// Writes sent.wav, played.wav and report.html here.
     #[arg(long, value_name = "DIR")]

@@ -31,13 +31,15 @@ const VIDEO_PAYLOAD: usize = 1_120;
 const LEVEL_EVERY: u64 = 5;
 /// The most that speech takes of a path however wide: above it, protection gains little. Where most packets are lost it
 /// gains much, and little of what is sent loads the far end.
-const SPEECH_MOST: Bitrate = Bitrate::from_kbps(95);
+const SPEECH_MOST: Bitrate = Bitrate::from_kbps(92);
 const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 const MANY_LOST: u16 = 600;
 /// Beyond this people stop talking to each other anyway.
 const PATIENCE_MAX: Duration = Duration::from_millis(400);
 /// From the microphone's step to the speaker's, codec included, without the path.
 const DEVICE_DELAY: Duration = Duration::from_millis(17);
+/// Finding each other takes two round trips, with what the ends need themselves. Longer, and a packet was lost.
+const ROUGH_ABOVE: Duration = Duration::from_millis(40);
 /// Taken for the round trip until it is known.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Output kept for an owner who does not poll; beyond it, datagrams are dropped as a full socket would.
@@ -383,6 +385,16 @@ impl Call {
         }
     }
 
+    /// Packets got lost before there was any media.
+    fn on_rough_start(&mut self, now: Timestamp) {
+        self.path.on_rough_start();
+        for slot in &mut self.slots {
+            if let Receiver::Audio(receiver) = &mut slot.receiver {
+                receiver.on_rough_start(now);
+            }
+        }
+    }
+
     fn drain_session(&mut self, now: Timestamp) {
         while let Some(output) = self.session.poll() {
             match output {
@@ -395,6 +407,11 @@ impl Call {
                 session::Output::Connected { .. } => {
                     let setup = now.since(self.started.unwrap_or(now));
                     self.setup = Some(setup);
+                    // A round trip that could not be measured tells of losses, not of a thin path.
+                    self.path.start(now, self.session.stats().rtt.unwrap_or_default(), self.camera.is_some());
+                    if self.session.stats().rtt.is_some_and(|rtt| setup > rtt * 2 + ROUGH_ABOVE) {
+                        self.on_rough_start(now);
+                    }
                     self.events.push_back(Event::Connected { setup });
                 }
                 session::Output::PathChanged(_) => {}

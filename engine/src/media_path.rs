@@ -14,6 +14,11 @@ use undertone_transport::session::Session;
 pub(crate) const UDP_IP_BYTES: u64 = 28;
 const RTP_BYTES: u64 = 12;
 
+/// What may be on its way before anything was reported: 400 ms of a path of 24 kbit/s.
+const FIRST_WINDOW: DataSize = DataSize::from_bytes(1_250);
+/// How long after a packet's arrival the first report leaves.
+const FIRST_REPORT: Duration = Duration::from_millis(100);
+
 /// A packet that waits to be sent.
 struct Waiting {
     header: rtp::Header,
@@ -148,6 +153,22 @@ impl MediaPath {
 
     pub(crate) fn estimate(&self) -> Bitrate {
         self.cc.estimate()
+    }
+
+    /// Media may flow. Until the first report tells better, no more is sent than a weak path holds: speech alone does with
+    /// little, pictures need more from the start.
+    pub(crate) fn start(&mut self, now: Timestamp, rtt: Duration, pictures: bool) {
+        if pictures {
+            return;
+        }
+        let start = FIRST_WINDOW.per(rtt + FIRST_REPORT).min(self.cc.estimate());
+        self.cc = DelayLoss::new(bwe::Config { start, ..bwe::Config::default() });
+        self.pacer.set_rate(now, start.permille(1_250));
+    }
+
+    /// Packets got lost before there was any media.
+    pub(crate) fn on_rough_start(&mut self) {
+        self.losses.on_rough_start();
     }
 
     /// How packets get lost lately.

@@ -43,7 +43,7 @@ impl Default for Config {
             max_delay: Duration::from_millis(500),
             max_packets: 4096,
             reordering: Duration::from_millis(20),
-            costs: Costs { concealment: Duration::from_secs(5), ..Costs::default() },
+            costs: Costs { loss: Duration::from_secs(5), ..Costs::default() },
         }
     }
 }

@@ -53,6 +53,9 @@ impl Default for Config {
 /// How often the engine asks, and so the least that is ever made up.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Codecs make up sound in multiples of this (Opus: 2.5 ms).
+const QUANTUM: Duration = Duration::from_micros(2_500);
+
 /// A pause longer than this without a packet is no longer concealed but silent: the codec's concealment
 /// has faded by then, and the peer may be gone.
 const LONG_SILENCE: Duration = Duration::from_secs(1);
@@ -79,6 +82,10 @@ pub struct JitterBuffer {
     cut: i64,
     /// The least that the last few packets waited, in µs.
     waited: i64,
+    /// Nobody speaks in what was played last.
+    pause: bool,
+    /// How much talk was hurried lately, in µs.
+    hurried: i64,
     stats: Stats,
 }
 
@@ -99,6 +106,8 @@ impl JitterBuffer {
             latest: MediaTime(0),
             cut: 0,
             waited: 0,
+            pause: false,
+            hurried: 0,
             stats,
         }
     }
@@ -169,7 +178,7 @@ impl JitterBuffer {
         if queued >= TICK {
             return Playout::Wait;
         }
-        let Some(first) = self.buffer.first() else { return self.starve() };
+        let Some(first) = self.buffer.first() else { return self.starve(queued) };
         let (seq, time, duration) = (first.packet.seq, first.packet.time, first.contents.duration);
         // When it would be decoded and when it should: above zero it is due. What is queued does not count,
         // since a packet that comes after this tick comes too late, however much is queued.
@@ -234,6 +243,11 @@ impl JitterBuffer {
         }
         self.edge = Some(edge);
         self.play(now, queued, overdue)
+    }
+
+    /// Whether what was decoded last is a pause in the talk, where nobody hears a cut: then is the time to move.
+    pub fn heard(&mut self, pause: bool) {
+        self.pause = pause;
     }
 
     /// A lost packet that is asked for is back so long after its turn, if nothing more goes wrong. Known
@@ -344,22 +358,25 @@ impl JitterBuffer {
         }
     }
 
-    /// Nothing is here to play.
-    fn starve(&mut self) -> Playout {
+    /// Nothing is here to play: what is missing of the next 10 ms, and no more, since each millisecond made up is one
+    /// more of delay.
+    fn starve(&mut self, queued: Duration) -> Playout {
         let Some(edge) = &mut self.edge else {
             self.stats.silence += TICK;
             return Playout::Silence { duration: TICK };
         };
-        edge.starved += TICK;
+        let quanta = (TICK - queued).as_micros().div_ceil(QUANTUM.as_micros()) as u32;
+        let duration = (QUANTUM * quanta).min(TICK);
+        edge.starved += duration;
         edge.made_up = true;
         if edge.pause || edge.starved > LONG_SILENCE {
-            edge.starved_silent += TICK;
-            self.stats.silence += TICK;
-            return Playout::Silence { duration: TICK };
+            edge.starved_silent += duration;
+            self.stats.silence += duration;
+            return Playout::Silence { duration };
         }
-        self.stats.concealed += TICK;
+        self.stats.concealed += duration;
         self.stats.conceals += 1;
-        Playout::Conceal { duration: TICK }
+        Playout::Conceal { duration }
     }
 
     /// Packets came again after none were left: what was made up since then was a pause as far as the
@@ -412,14 +429,22 @@ impl JitterBuffer {
 
     /// Plays the first packet, which is `overdue` by so many µs (negative: early).
     fn play(&mut self, now: Timestamp, queued: Duration, overdue: i64) -> Playout {
-        let Some(Stored { packet, contents }) = self.buffer.take_first() else { return self.starve() };
+        let Some(Stored { packet, contents }) = self.buffer.take_first() else { return self.starve(queued) };
         let span = contents.duration.as_micros() as i64;
         // It cannot play faster than packets come: what the last few all waited is what there is to gain. On a
         // busy machine a tick comes late now and then, and one packet's wait says nothing of the next one's.
         let waited = now.since(packet.arrival).as_micros() as i64;
         self.waited = waited.min(self.waited + ((waited - self.waited) / 4).max(1_000));
         let excess = overdue.min(self.waited);
-        self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + shorten(overdue, span)).min(excess) };
+        let mut step = shorten(overdue, span, self.pause);
+        self.hurried -= self.hurried / PATIENCE_PACKETS;
+        if !self.pause && excess >= FASTER_ABOVE {
+            if self.hurried > PATIENCE {
+                step = step.min(span / 4);
+            }
+            self.hurried += step;
+        }
+        self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + step).min(excess) };
         let stretch = if self.cut >= LEAST_CUT.min(span / 2) {
             Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span * 3 / 4)))
         } else if overdue <= -SLOWER_BELOW {
@@ -451,6 +476,13 @@ const FASTER_ABOVE: i64 = 10_000;
 
 /// The least that is asked for at once, in µs: most voices' pitch period fits.
 const LEAST_CUT: i64 = 10_000;
+
+/// Talk that is hurried more than this, in µs, is hurried less from then on: one stall is best made good at once, but
+/// where they keep coming speech would never be heard at a pace that can be followed.
+const PATIENCE: i64 = 1_200_000;
+
+/// How fast that is forgotten (to 1/e), in packets: half a minute.
+const PATIENCE_PACKETS: i64 = 1_500;
 
 /// A packet this early is played slower, in µs.
 const SLOWER_BELOW: i64 = 5_000;

@@ -4,15 +4,19 @@
 //! buffers use, prices neither: one stall pins it for seconds, and a thousand packets late in one burst
 //! count a thousandfold though they interrupt the talk once. Here every candidate target is *played*
 //! against what has just arrived, by the same rules as the real playout, and pays for what its listener
-//! would have suffered: each millisecond of delay for as long as it lasts, and each millisecond made up as
-//! much as one more millisecond of delay for [`Costs::concealment`]. Old bills fade. The cheapest candidate is
-//! the target.
+//! would have suffered. The unit is a millisecond of delay for as long as it lasts; a millisecond of talk lost
+//! costs as much as one more millisecond of delay for [`Costs::loss`], a millisecond in which talk stood still and
+//! went on later as much as for [`Costs::stall`]. Old bills fade. The cheapest candidate is the target.
 //!
-//! Two things follow without a rule of their own. A single outlier never pays: holding for it would cost
-//! its height for the whole memory, which is longer than its concealment is worth. And loss with repair
+//! Three things follow without a rule of their own. A single outlier never pays: holding for it would cost
+//! its height for the whole memory, which is longer than its concealment is worth. Loss with repair
 //! holds exactly as long as repairs take: a resent packet bills its own duration to every candidate that
 //! would have played past it, so at 10 % loss waiting for repairs is cheap, and at 0.1 %, or when no
-//! repair ever comes, it is not done.
+//! repair ever comes, it is not done. And jitter with an end (a Wi-Fi poll, a radio frame) is covered whole, since
+//! the last milliseconds cost little and save an event each time, while a tail without end is not.
+//!
+//! The first moments: every packet is billed as if it came later by a share of its delay that shrinks with what has
+//! been heard, because the worst of a few draws is not yet the worst.
 //!
 //! Not here: the fastest path (`arrival`); what a delay means for lips (`sync`).
 
@@ -27,16 +31,23 @@ const CANDIDATES_MS: [i64; 40] = [
 /// What a listener suffers from, priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Costs {
-    /// A millisecond made up is as bad as a millisecond more delay for so long. Default 30 s: the E-model
+    /// A millisecond of talk lost is as bad as a millisecond more delay for so long. Default 30 s: the E-model
     /// (ITU-T G.107, Ie 5, Bpl 15) trades the first 1 % of loss for 230 ms of comfortable delay.
-    pub concealment: Duration,
+    pub loss: Duration,
+    /// A millisecond in which the talk stood still for want of packets, and then went on where it had been, is as bad
+    /// as a millisecond more delay for so long. Default 10 s: nothing is lost but time, and what waiting for it costs
+    /// is mostly delay that is no longer comfortable, of which G.107 trades 1 % for 42 ms.
+    pub stall: Duration,
+    /// However short it is, a standstill counts so much more: it is heard as such, and so is what makes it good.
+    /// Default 20 ms: one packet.
+    pub event: Duration,
     /// Delay above the fastest path beyond this counts [`Costs::steep`] times, as talkers begin to
     /// interrupt each other. Default 150 ms: G.107 bends at 177 ms of the whole path.
     pub comfortable: Duration,
     /// How many times a millisecond beyond [`Costs::comfortable`] counts. Default 6, as in G.107
     /// (0.134 against 0.024).
     pub steep: u32,
-    /// How fast old bills fade (to 1/e). Default 40 s: longer than [`Costs::concealment`], or a single
+    /// How fast old bills fade (to 1/e). Default 40 s: longer than [`Costs::loss`], or a single
     /// outlier could hold the target up.
     pub memory: Duration,
 }
@@ -44,7 +55,9 @@ pub struct Costs {
 impl Default for Costs {
     fn default() -> Costs {
         Costs {
-            concealment: Duration::from_secs(30),
+            loss: Duration::from_secs(30),
+            stall: Duration::from_secs(10),
+            event: Duration::from_millis(20),
             comfortable: Duration::from_millis(150),
             steep: 6,
             memory: Duration::from_secs(40),
@@ -92,7 +105,10 @@ pub struct Target {
 }
 
 /// How many times a repair counts in the first moments of a call.
-const EAGER: u64 = 5;
+const EAGER: u64 = 8;
+
+/// After so much talk, in µs, a packet is expected to be exceeded by a third of its delay, later by less.
+const SURPRISE: i64 = 500_000;
 
 /// The target moves for at least this much delay, in µs, saved over the whole memory.
 const WORTHWHILE: u64 = 1_000;
@@ -100,18 +116,20 @@ const WORTHWHILE: u64 = 1_000;
 /// Playout is asked every 10 ms, so sound is made up in such steps.
 const STEP: i64 = 10_000;
 
-/// How much of a packet of `duration` stretching takes out when it plays `excess` too late, all in µs.
+/// How much of a packet of `duration` stretching takes out when it plays `excess` too late, all in µs; `pause`:
+/// nobody speaks in it.
 ///
-/// Small excesses go slowly: each stretch can be heard, and what made the buffer grow is likely to come
-/// again soon. Large ones are worse than any stretch: three quarters of each packet
-/// go, as far as pitch periods allow.
-pub(crate) fn shorten(excess: i64, duration: i64) -> i64 {
-    let permille = if excess < 40_000 {
-        50
-    } else if excess < 100_000 {
-        250
-    } else {
-        750
+/// Small excesses go slowly: each stretch can be heard, and what made the buffer grow is likely to come again soon.
+/// The rest goes in pauses if there is one, where no cut is heard, and else faster the more there is: a second in two
+/// seconds.
+pub(crate) fn shorten(excess: i64, duration: i64, pause: bool) -> i64 {
+    let permille = match (excess, pause) {
+        (..20_000, _) => 25,
+        (_, true) => 750,
+        (..60_000, _) => 150,
+        (..150_000, _) => 300,
+        (..300_000, _) => 500,
+        _ => 750,
     };
     excess.min(duration * permille / 1000).max(0)
 }
@@ -133,7 +151,7 @@ impl Target {
         targets.dedup();
         // Before anything is known, each candidate owes what it would have cost on a path without jitter
         // for a whole memory: so the first stall of a call does not pin the target either.
-        let prior = costs.memory.as_micros() as u64;
+        let prior = costs.memory.as_micros() as u64 / EAGER;
         let candidates: Vec<Candidate> = targets
             .into_iter()
             .map(|target| Candidate {
@@ -184,7 +202,7 @@ impl Target {
             return;
         }
         let Some(repaired) = self.presumed() else { return };
-        let suffered = self.costs.concealment.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
+        let suffered = self.costs.loss.as_micros() as u64 * duration.as_micros() as u64 * self.eager();
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.playing < repaired) {
             candidate.bill = change(candidate.bill, suffered);
         }
@@ -206,7 +224,8 @@ impl Target {
     pub fn on_arrival(&mut self, transit: i64, base: i64, duration: Duration, coming: Coming) {
         let span = (duration.as_micros() as i64).clamp(1, 200_000);
         let memory = self.costs.memory.as_micros().max(span as u128);
-        let concealment = self.costs.concealment.as_micros() as u64;
+        let (loss, stall) = (self.costs.loss.as_micros() as u64, self.costs.stall.as_micros() as u64);
+        let event = self.costs.event.as_micros() as u64;
         if self.base.is_none() {
             for candidate in &mut self.candidates {
                 candidate.playing = base + candidate.target;
@@ -216,39 +235,42 @@ impl Target {
         if self.trusting && coming == Coming::Repaired {
             return;
         }
-        let memory_micros = memory as u64;
         let presumed = self.presumed().unwrap_or(i64::MIN);
         if coming == Coming::Straggling {
             self.on_overtaken(duration);
         }
         if coming == Coming::InOrder {
-            self.heard = (self.heard + span as u64).min(memory_micros);
+            self.heard = (self.heard + span as u64).min(memory as u64);
         }
+        let surprise = (transit - base).max(0) * SURPRISE / (2 * SURPRISE + self.heard as i64);
         for candidate in &mut self.candidates {
             let aim = base + candidate.target;
             let late = transit - candidate.playing;
-            let mut made_up = 0;
+            let mut suffered = 0;
             match coming {
-                Coming::InOrder if late > 0 => {
-                    made_up = (late + STEP - 1) / STEP * STEP;
+                Coming::InOrder if late + surprise > 0 => {
+                    let made_up = (late + surprise + STEP - 1) / STEP * STEP;
                     candidate.playing += made_up;
+                    suffered = stall.saturating_mul(made_up as u64 + event);
                 }
                 Coming::InOrder => {
                     let excess = candidate.playing - aim;
                     if excess > STEP {
                         // It cannot play faster than packets come.
-                        candidate.playing -= shorten(excess, span).min(-late);
+                        candidate.playing -= shorten(excess, span, false).min(-late);
                     } else {
                         candidate.playing += lengthen(-excess, span);
                     }
                 }
                 // Billed when it was missed.
                 Coming::Repaired if candidate.playing < presumed => {}
-                Coming::Straggling | Coming::Repaired if late > 0 => made_up = span,
+                Coming::Straggling | Coming::Repaired if late > 0 => {
+                    suffered = loss.saturating_mul(span as u64);
+                }
                 Coming::Straggling | Coming::Repaired => {}
                 Coming::Picture => {
                     candidate.playing = aim;
-                    made_up = (transit - aim).max(0);
+                    suffered = loss.saturating_mul((transit - aim).max(0) as u64);
                 }
             }
             let mut owes = candidate.bill;
@@ -258,7 +280,7 @@ impl Target {
                 let delay = price(&self.costs, candidate.playing - base);
                 owes = owes.saturating_add(delay.saturating_mul(span as u64));
             }
-            candidate.bill = owes.saturating_add(concealment.saturating_mul(made_up as u64));
+            candidate.bill = owes.saturating_add(suffered);
         }
         self.choose();
     }

@@ -29,7 +29,10 @@ impl Room {
                 self.introduce(now, at, &arrival, out);
             }
             self.listen(now, &arrival.packet, out);
-            self.relay(now, at, &arrival, out);
+            self.relay(now, at, arrival.track, &arrival.packet, out);
+            for packet in &arrival.more {
+                self.relay(now, at, arrival.track, packet, out);
+            }
         }
         self.serve(now, at, out);
     }
@@ -57,26 +60,26 @@ impl Room {
     }
 
     /// Offers a packet to everybody whose slot its source is in.
-    fn relay(&mut self, now: Timestamp, at: usize, arrival: &Arrival, out: &mut Outbox) {
-        let Some(source) = self.source_at(at, arrival.track) else { return };
+    fn relay(&mut self, now: Timestamp, at: usize, track: usize, packet: &Arc<Relayed>, out: &mut Outbox) {
+        let Some(source) = self.source_at(at, track) else { return };
         let routes = std::mem::take(&mut source.routes);
         let mut started = Vec::new();
         let mut needs_key = false;
         for &(to, slot) in &routes {
-            match self.offer(now, to, slot, &arrival.packet, out) {
+            match self.offer(now, to, slot, packet, out) {
                 Some(Verdict::Start(_)) => started.push((to, slot)),
                 Some(Verdict::NeedsKey) => needs_key = true,
                 _ => {}
             }
         }
-        let Some(source) = self.source_at(at, arrival.track) else { return };
+        let Some(source) = self.source_at(at, track) else { return };
         source.routes = routes;
         if needs_key {
             source.requests.want();
         }
         if !started.is_empty() {
             // Packets that overtook the first one were withheld: they follow it.
-            let later: Vec<Arc<Relayed>> = source.cached_after(arrival.packet.seq).cloned().collect();
+            let later: Vec<Arc<Relayed>> = source.cached_after(packet.seq).cloned().collect();
             for packet in &later {
                 for &(to, slot) in &started {
                     self.offer(now, to, slot, packet, out);

@@ -24,6 +24,7 @@ mod link;
 mod negotiate;
 mod outbox;
 mod outgoing;
+mod protect;
 mod rewrite;
 mod room;
 mod sfu;

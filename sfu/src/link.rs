@@ -7,6 +7,7 @@ use crate::allocate::{self, Allocator, Capacity};
 use crate::negotiate::{Agreement, TrackConfig};
 use crate::outbox::Outbox;
 use crate::outgoing::{Outgoing, Verdict};
+use crate::protect::Losses;
 use crate::rewrite::Place;
 use crate::source::{Relayed, Source, SourceConfig};
 use rand_chacha::ChaCha12Rng;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Kind, Output, Ssrc, Timestamp};
-use undertone_transport::bwe::{self, Cc, DelayLoss, Reason};
+use undertone_transport::bwe::{self, Cc, DelayLoss, Fate, Reason};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::{self, ReportBlock, Rtcp};
@@ -70,6 +71,8 @@ pub(crate) struct Arrival {
     /// It is the first of its source, or the first after a long silence: slots must be arranged.
     pub(crate) news: bool,
     pub(crate) packet: Arc<Relayed>,
+    /// What else was in it, later ones: lost packets come back with those after them.
+    pub(crate) more: Vec<Arc<Relayed>>,
 }
 
 /// One participant's media path.
@@ -93,6 +96,7 @@ pub(crate) struct Link {
     twcc_seq: u16,
     cc: DelayLoss,
     pacer: Pacer<Queued>,
+    losses: Losses,
     congested: Option<Timestamp>,
     rtt: Option<Duration>,
     /// Ours, in feedback.
@@ -138,6 +142,7 @@ impl Link {
             twcc_seq: 0,
             cc: DelayLoss::new(bwe),
             pacer: Pacer::new(pacer::Config { rate, ..pacer::Config::default() }),
+            losses: Losses::default(),
             congested: None,
             rtt: None,
             ssrc,
@@ -169,14 +174,15 @@ impl Link {
             return None;
         };
         let track = &mut self.tracks[at];
-        let is_media = track.config.payload_types.iter().any(|&(media, _)| media == header.payload_type);
+        let media = track.config.media(header.payload_type);
         let mut first = false;
-        if is_media && track.source.as_ref().is_none_or(|source| source.ssrc != header.ssrc) {
-            let rtx = track.config.payload_types.iter().find(|&&(media, _)| media == header.payload_type);
+        if let Some((payload_type, rtx_payload_type)) = media
+            && track.source.as_ref().is_none_or(|source| source.ssrc != header.ssrc)
+        {
             let config = SourceConfig {
                 ssrc: header.ssrc,
-                payload_type: header.payload_type,
-                rtx_payload_type: rtx.and_then(|&(_, rtx)| rtx),
+                payload_type,
+                rtx_payload_type,
                 ..track.config.source.clone()
             };
             track.source = Some(Source::new(now, out.new_source(), &config));
@@ -184,11 +190,13 @@ impl Link {
         }
         let source = track.source.as_mut()?;
         let recovered = source.recovered();
-        let packet = source.receive(now, &header, packet.get(payload)?, wire_bytes)?;
+        let mut packets = source.receive(now, &header, packet.get(payload)?, wire_bytes).into_iter();
+        let packet = packets.next()?;
+        let more: Vec<Arc<Relayed>> = packets.collect();
         out.stats.recovered += source.recovered() - recovered;
-        out.stats.packets_in += 1;
+        out.stats.packets_in += 1 + more.len() as u64;
         let news = first | std::mem::take(&mut source.stale);
-        Some(Arrival { track: at, news, packet })
+        Some(Arrival { track: at, news, packet, more })
     }
 
     /// Which track a packet belongs to: by SSRC, else by the mid that it carries, else by a payload type
@@ -203,7 +211,8 @@ impl Link {
         let by_mid = |mid| self.tracks.iter().position(|track| track.config.mid == Some(mid));
         let mut by_type = self.tracks.iter().enumerate().filter(|(_, track)| {
             let pt = header.payload_type;
-            track.config.payload_types.iter().any(|&(media, rtx)| media == pt || rtx == Some(pt))
+            let resent = |&(_, rtx): &(u8, Option<u8>)| rtx == Some(pt);
+            track.config.media(pt).is_some() || track.config.payload_types.iter().any(resent)
         });
         let at = match header.ext.mid {
             Some(mid) => by_mid(mid)?,
@@ -229,8 +238,10 @@ impl Link {
             Verdict::Send(place) | Verdict::Start(place) => {
                 out.stats.forwarded += 1;
                 // Late by a repair, not by the path: the subscriber shall not take its delay for jitter.
-                let again =
-                    packet.repaired && matches!(verdict, Verdict::Send(_)) && outgoing.repeats(now, packet);
+                // Where protection is on, one that nothing overtook joins the others, to be protected as they are.
+                let joins = outgoing.protection.as_ref().is_some_and(|it| it.takes(place.seq.wire()));
+                let late = packet.repaired && !joins && matches!(verdict, Verdict::Send(_));
+                let again = late && outgoing.repeats(now, packet);
                 if outgoing.config.kind == Kind::Audio {
                     self.put(now, slot, packet, place, again);
                 } else {
@@ -307,18 +318,28 @@ impl Link {
         } else {
             outgoing.header(packet, place)
         };
+        // What goes again is on its own.
+        let protection = outgoing.protection.as_mut().filter(|_| !again);
+        let dressed = protection.and_then(|it| it.dress(&header, &packet.payload));
+        let payload = match &dressed {
+            Some((dressed, payload)) => {
+                header.payload_type = dressed.payload_type;
+                payload
+            }
+            None => &packet.payload,
+        };
         let map = &outgoing.config.extensions;
         let by_number = self.feedback == Some(Format::Twcc) && map.id(Extension::TransportCc).is_some();
         if by_number {
             header.ext.twcc = Some(self.twcc_seq);
         }
         let descriptor = header.ext.dd.map_or(0, |dd| dd.as_bytes().len());
-        let mut bytes = Vec::with_capacity(packet.payload.len() + descriptor + 80);
+        let mut bytes = Vec::with_capacity(payload.len() + descriptor + 80);
         header.write(map, &mut bytes);
         if again {
             bytes.extend_from_slice(&place.seq.wire().to_be_bytes());
         }
-        bytes.extend_from_slice(&packet.payload);
+        bytes.extend_from_slice(payload);
         if self.feedback.is_some() {
             let id = if by_number {
                 self.twcc_seq = self.twcc_seq.wrapping_add(1);
@@ -360,6 +381,13 @@ impl Link {
         }
         let before = self.cc.estimate();
         self.cc.on_feedback(now, &outcomes, self.rtt);
+        for outcome in &outcomes {
+            if outcome.fate != Fate::Untold {
+                self.losses.count(outcome.fate == Fate::Lost);
+            }
+        }
+        let (loss, carries) = (self.losses.permille(), Some(self.cc.estimate()));
+        self.slots.iter_mut().filter_map(|it| it.protection.as_mut()).for_each(|it| it.plan(loss, carries));
         self.judge(now);
         self.cc.estimate() < before || self.allocator.on_trial()
     }
@@ -367,6 +395,11 @@ impl Link {
     /// A report on one of our streams came from the subscriber.
     pub(crate) fn on_report(&mut self, now: Timestamp, block: &ReportBlock) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.config.ssrc == block.ssrc) else { return };
+        if self.feedback.is_none()
+            && let Some(protection) = &mut slot.protection
+        {
+            protection.plan(u32::from(block.fraction_lost) * 1000 / 256, None);
+        }
         let rtt = slot.answered(now, block);
         // RFC 8888 tells it with every report, and better.
         if let Some(rtt) = rtt.filter(|_| self.feedback != Some(Format::Ccfb)) {

@@ -29,6 +29,19 @@ pub(crate) struct TrackConfig {
     pub(crate) pli: bool,
 }
 
+impl TrackConfig {
+    /// The media that a payload type carries, alone or with redundancy, and its retransmissions; `None`: none.
+    pub(crate) fn media(&self, payload_type: u8) -> Option<(u8, Option<u8>)> {
+        let SourceConfig { red_payload_type, rlc_payload_type, .. } = self.source;
+        let own = if [red_payload_type, rlc_payload_type].contains(&Some(payload_type)) {
+            self.source.payload_type
+        } else {
+            payload_type
+        };
+        self.payload_types.iter().copied().find(|&(media, _)| media == own)
+    }
+}
+
 /// What an offer and its answer come to.
 #[derive(Debug)]
 pub(crate) struct Agreement {
@@ -65,6 +78,8 @@ pub(crate) fn agree(
     let can = Capabilities {
         send: if subscribe { slots } else { none },
         receive: if publish { all.receive } else { none },
+        audio_red: true,
+        audio_rlc: true,
         ..all
     };
     let local = Local {
@@ -131,6 +146,8 @@ fn track(line: &Line, codec: impl Fn(&str, u8, Kind) -> Codec) -> Option<TrackCo
             ssrc: receive.ssrc.unwrap_or_default(),
             payload_type,
             rtx_payload_type,
+            red_payload_type: receive.red_payload_type,
+            rlc_payload_type: receive.rlc_payload_type,
             clock_rate: receive.clock_rate,
             nack: line.nack,
         },
@@ -150,6 +167,8 @@ fn slot(line: &Line, codec: impl Fn(&str, u8, Kind) -> Codec) -> Option<SlotConf
         clock_rate: send.clock_rate,
         ssrc: send.ssrc,
         rtx: send.rtx_ssrc.zip(send.rtx_payload_type),
+        red: send.red_payload_type,
+        rlc: send.rlc_payload_type,
         nack: line.nack,
         extensions,
     })

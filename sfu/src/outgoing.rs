@@ -5,6 +5,7 @@
 //!
 //! Wire: RTP, RTX (RFC 4588). Not here: who is in the slot (`slots`), when packets leave (`link`).
 
+use crate::protect::Protection;
 use crate::rewrite::{Place, Rewriter, SourceId};
 use crate::source::{Codec, Relayed, Source};
 use std::collections::VecDeque;
@@ -30,6 +31,9 @@ pub(crate) struct SlotConfig {
     pub(crate) clock_rate: u32,
     pub(crate) ssrc: Ssrc,
     pub(crate) rtx: Option<(Ssrc, u8)>,
+    /// Payload types of packets with copies, and with repair symbols, that the subscriber reads.
+    pub(crate) red: Option<u8>,
+    pub(crate) rlc: Option<u8>,
     /// The subscriber asks for lost packets.
     pub(crate) nack: bool,
     pub(crate) extensions: ExtensionMap,
@@ -71,6 +75,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Outgoing {
     pub(crate) config: SlotConfig,
     /// Whose stream is in it: participant and source.
+    /// Redundancy, for sound and who reads it.
+    pub(crate) protection: Option<Protection>,
     source: Option<(u32, SourceId)>,
     gate: Gate,
     rewriter: Rewriter,
@@ -97,6 +103,7 @@ impl Outgoing {
         let rewriter = Rewriter::new(config.clock_rate, random as u16 & 0x7fff, (random >> 32) as u32);
         let mid = config.extensions.id(Extension::Mid).and_then(|_| Mid::new(config.mid.as_bytes()));
         Outgoing {
+            protection: Protection::new(&config),
             config,
             source: None,
             gate: Gate::AwaitingKey,

@@ -11,8 +11,9 @@ use crate::keyframe::Requests;
 use crate::rewrite::{SourceId, ticks};
 use std::sync::Arc;
 use std::time::Duration;
-use undertone_media::{Bitrate, DataSize, Kind, MediaTime, SeqNo, Ssrc, Timestamp};
+use undertone_media::{Bitrate, DataSize, Kind, MediaTime, Packet, SeqNo, Ssrc, Timestamp};
 use undertone_transport::payload::{dd, h264, vp8};
+use undertone_transport::recovery::{red, rlc};
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{Extensions, Header};
 use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream};
@@ -129,6 +130,9 @@ pub(crate) struct SourceConfig {
     pub(crate) ssrc: Ssrc,
     pub(crate) payload_type: u8,
     pub(crate) rtx_payload_type: Option<u8>,
+    /// Payload types of packets with copies, and with repair symbols, of those with `payload_type`.
+    pub(crate) red_payload_type: Option<u8>,
+    pub(crate) rlc_payload_type: Option<u8>,
     pub(crate) clock_rate: u32,
     /// The publisher answers NACKs.
     pub(crate) nack: bool,
@@ -149,6 +153,9 @@ pub(crate) struct Source {
     codec: Codec,
     clock_rate: u32,
     stream: RecvStream,
+    red_payload_type: Option<u8>,
+    /// For packets of that payload type.
+    rlc: Option<(u8, rlc::Decoder)>,
     descriptors: dd::Parser,
     cache: Cache,
     newest: Option<SeqNo>,
@@ -187,6 +194,8 @@ impl Source {
             codec: config.codec,
             clock_rate: config.clock_rate,
             stream,
+            red_payload_type: config.red_payload_type,
+            rlc: config.rlc_payload_type.map(|it| (it, rlc::Decoder::new(config.payload_type))),
             descriptors: dd::Parser::default(),
             cache: Cache::new(if config.kind == Kind::Audio { CACHE_AUDIO } else { CACHE_VIDEO }),
             newest: None,
@@ -197,22 +206,54 @@ impl Source {
         }
     }
 
-    /// Takes a packet off the wire; `None` if it brings nothing new.
+    /// Takes a packet off the wire. Returns what is new in it, oldest first: lost ones that it brings back,
+    /// and itself.
     pub(crate) fn receive(
         &mut self,
         now: Timestamp,
         header: &Header,
         payload: &[u8],
         wire_bytes: usize,
-    ) -> Option<Arc<Relayed>> {
-        let packet = self.stream.receive(now, header, payload)?;
-        self.rate.add(wire_bytes as u64);
-        self.last_packet = now;
+    ) -> Vec<Arc<Relayed>> {
+        let mut news = Vec::new();
+        if self.red_payload_type == Some(header.payload_type) {
+            for (place, (header, payload)) in red::split(header, payload).into_iter().enumerate() {
+                let packet = match place {
+                    0 => self.stream.receive(now, &header, payload),
+                    _ => self.stream.receive_copy(now, &header, payload),
+                };
+                news.extend(packet.map(|packet| (packet, header.ext)));
+            }
+        } else if let Some((_, decoder)) = self.rlc.as_mut().filter(|(it, _)| *it == header.payload_type) {
+            let Some(carrier) = decoder.open(payload) else { return Vec::new() };
+            let plain = Header { payload_type: self.stream.config().payload_type, ..*header };
+            let packet = self.stream.receive(now, &plain, carrier.payload);
+            news.extend(packet.map(|packet| (packet, header.ext)));
+            if !carrier.partial {
+                for (header, payload) in decoder.receive(&plain, &carrier, carrier.payload) {
+                    let packet = self.stream.receive_copy(now, &header, &payload);
+                    news.extend(packet.map(|packet| (packet, header.ext)));
+                }
+            }
+        } else {
+            news.extend(self.stream.receive(now, header, payload).map(|packet| (packet, header.ext)));
+        }
+        // In the order in which they go on, so that those before can be protected by those after.
+        news.sort_by_key(|(packet, _)| packet.seq);
+        if !news.is_empty() {
+            self.rate.add(wire_bytes as u64);
+            self.last_packet = now;
+        }
+        news.into_iter().map(|(packet, ext)| self.relayed(now, packet, &ext)).collect()
+    }
+
+    /// Makes a packet one that can be passed on, and remembers it.
+    fn relayed(&mut self, now: Timestamp, packet: Packet, ext: &Extensions) -> Arc<Relayed> {
         if self.newest.is_none_or(|newest| packet.seq > newest) {
             self.newest = Some(packet.seq);
             self.newest_time = packet.time;
         }
-        let facts = header.ext.dd.and_then(|dd| self.descriptors.parse(dd.as_bytes()));
+        let facts = ext.dd.and_then(|dd| self.descriptors.parse(dd.as_bytes()));
         let key = match (facts, self.codec) {
             (_, Codec::Any) => true,
             (Some(facts), _) => facts.key && facts.start,
@@ -230,9 +271,9 @@ impl Source {
             marker: packet.marker,
             repaired: packet.repaired,
             ext: Extensions {
-                audio_level: header.ext.audio_level,
-                capture_time: header.ext.capture_time,
-                dd: header.ext.dd,
+                audio_level: ext.audio_level,
+                capture_time: ext.capture_time,
+                dd: ext.dd,
                 ..Extensions::default()
             },
             key,
@@ -242,7 +283,7 @@ impl Source {
         if !relayed.payload.is_empty() {
             self.cache.insert(relayed.clone());
         }
-        Some(relayed)
+        relayed
     }
 
     /// A packet that went by lately.
@@ -274,7 +315,7 @@ impl Source {
         self.stream.report_block(now)
     }
 
-    /// Packets recovered by retransmission so far.
+    /// Packets that came again or came back so far.
     pub(crate) fn recovered(&self) -> u64 {
         self.stream.stats().repaired
     }

@@ -9,6 +9,7 @@
 //!   longer none shows; but not far beyond what the application sends, since that would prove nothing.
 //! - Losses (`loss`) beyond what the path is known to lose: a trial tells congestion from radio.
 //! - No feedback: the rate falls step by step.
+//! - On a thin path large packets take visibly longer, which tells its rate (`slope`): no more is tried.
 //!
 //! All arithmetic is in integers, so a run repeats exactly on any machine.
 //!
@@ -17,10 +18,12 @@
 mod loss;
 mod queue;
 mod rate;
+mod slope;
 
 use loss::{LossMeter, Verdict};
 use queue::{QueueMeter, Standing};
 use rate::RateMeter;
+use slope::SlopeMeter;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Timestamp};
 
@@ -122,6 +125,13 @@ const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
 const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
+/// A path that carries less is thin, and is tried with care for so long after it was found full.
+const THIN: Bitrate = Bitrate::from_kbps(64);
+const THIN_FOR: Duration = Duration::from_secs(20);
+/// How much of a thin path whose rate is known may be filled.
+const FULL_PERMILLE: u64 = 920;
+/// How long what the path carried says what it carries.
+const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
 const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
 /// No feedback for so long is a sign of trouble, and again after each step.
@@ -138,10 +148,15 @@ pub struct DelayLoss {
     growth: u64,
     queue: QueueMeter,
     loss: LossMeter,
+    slope: SlopeMeter,
     sent: RateMeter,
     acked: RateMeter,
     /// Packets sent before this saw the rate before the last cut.
     cut: Timestamp,
+    /// What arrived when a queue stood last, which is what the path carried then, and when that was.
+    carried: Option<(Bitrate, Timestamp)>,
+    /// The same, and kept.
+    full: Option<(Bitrate, Timestamp)>,
     /// The estimate before a trial lowered it.
     before_trial: Option<Bitrate>,
     /// The queue at the last cut, and how many cuts in a row left it as it was.
@@ -157,15 +172,19 @@ pub struct DelayLoss {
 impl DelayLoss {
     /// At its start rate.
     pub fn new(config: Config) -> DelayLoss {
+        let growth = if config.start < THIN { GROWTH_MAX / 2 } else { GROWTH_MAX };
         DelayLoss {
             estimate: config.start.clamp(config.min, config.max),
             config,
-            growth: GROWTH_MAX,
+            growth,
             queue: QueueMeter::default(),
             loss: LossMeter::default(),
+            slope: SlopeMeter::default(),
             sent: RateMeter::default(),
             acked: RateMeter::default(),
             cut: Timestamp::ZERO,
+            carried: None,
+            full: None,
             before_trial: None,
             stubborn: (0, 0),
             updated: None,
@@ -184,7 +203,9 @@ impl DelayLoss {
     fn take(&mut self, outcome: &Outcome) {
         match outcome.fate {
             Fate::Arrived(arrival) => {
-                self.queue.push(outcome.sent, arrival.micros_from(outcome.sent));
+                let delay = arrival.micros_from(outcome.sent);
+                self.queue.push(outcome.sent, delay);
+                self.slope.push(outcome.sent, outcome.size, delay);
                 self.acked.push(arrival, outcome.size);
             }
             Fate::Lost => {}
@@ -222,6 +243,8 @@ impl DelayLoss {
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
         let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(50, 500) as u64;
         self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
+        self.carried = Some((acked, now));
+        self.full = self.carried;
         self.growth = GROWTH_MIN;
         self.cut = now;
         self.before_trial = None;
@@ -253,7 +276,7 @@ impl DelayLoss {
         }
     }
 
-    fn grow(&mut self, passed: Duration, lag: Duration) {
+    fn grow(&mut self, now: Timestamp, passed: Duration, lag: Duration) {
         if self.before_trial.is_some() {
             self.reason = Reason::Hold;
             return;
@@ -266,12 +289,22 @@ impl DelayLoss {
             self.reason = Reason::AppLimited;
             return;
         }
+        // The queue is drained: what the path carried while it stood, it carries again.
+        if let Some((carried, at)) =
+            self.carried.take_if(|(carried, _)| self.estimate < carried.permille(900))
+            && now.since(at) < CARRIED_FOR
+        {
+            return self.set(carried.permille(900).min(cap), Reason::Increase);
+        }
         let micros = passed.as_micros() as u64;
         let grown = self.estimate + self.estimate * (self.growth * micros / 1_000) / 1_000_000;
         self.set(grown.min(cap), Reason::Increase);
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
         let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
-        self.growth = (self.growth + (self.growth * micros / doubling).max(1)).min(GROWTH_MAX);
+        // Nor who has found a thin path full: there a little too much is at once a long queue.
+        let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
+        let most = if thin { GROWTH_MIN } else { GROWTH_MAX };
+        self.growth = (self.growth + (self.growth * micros / doubling).max(1)).min(most);
     }
 }
 
@@ -289,6 +322,15 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
+        if let Some(rate) = self.slope.rate() {
+            // Known before it is full: no queue need show it, and there is nothing to try beyond it.
+            let most = rate.permille(FULL_PERMILLE);
+            if self.estimate > most {
+                self.set(most, Reason::Hold);
+            } else if self.reason == Reason::Increase {
+                self.set(self.estimate.max(most.permille(800)), Reason::Increase);
+            }
+        }
         let passed = self.updated.replace(now).map_or(Duration::ZERO, |then| now.since(then));
         let passed = passed.min(Duration::from_millis(500));
         let Some(standing) = self.queue.standing(now, self.cut) else { return };
@@ -305,7 +347,7 @@ impl Cc for DelayLoss {
         if standing.queue > standing.noise + (standing.threshold - standing.noise) / 2 {
             self.reason = Reason::Hold;
         } else {
-            self.grow(passed, standing.lag);
+            self.grow(now, passed, standing.lag);
         }
     }
 

@@ -186,7 +186,11 @@ impl Recorder {
         let affordable = cost / self.rate.permille(self.config.share_permille);
         let mut interval = affordable.clamp(self.config.min_interval, self.config.max_interval);
         if self.first.is_some_and(|first| now.since(first) < self.config.young) {
-            interval = interval.min(self.config.young_interval.max(self.config.min_interval));
+            // On a thin path even that is dear: four times the usual share, no more.
+            let affordable = cost / self.rate.permille(self.config.share_permille * 4);
+            let young = self.config.young_interval.max(self.config.min_interval);
+            let young = if self.rate == Bitrate::ZERO { young } else { affordable.max(young) };
+            interval = interval.min(young);
         }
         interval
     }

@@ -307,9 +307,10 @@ fn facts(result: &LabSpeech) -> Vec<(String, String)> {
         (None, Some(copies)) => format!("{copies} copies"),
         (None, None) => "none".into(),
     };
-    let redundancy = plan.redundancy.as_ref().map_or("none".into(), |it| {
-        format!("{} ms, quantiser {}", it.span_ms, it.quantiser)
-    });
+    let redundancy = plan
+        .redundancy
+        .as_ref()
+        .map_or("none".into(), |it| format!("{} ms, quantiser {}", it.span_ms, it.quantiser));
     let recovered = &result.recovered;
     vec![
         ("packets".into(), format!("{} ms, {:.1} kbit/s of speech", plan.packet_ms, plan.kbps)),

@@ -4,6 +4,7 @@ use super::{LONGEST, QUANTUM, failed, has_lbrr, packet_samples};
 use crate::{CodecError, SAMPLE_RATE};
 use opusic_sys as sys;
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Decoder {
     dred: Dred,
     /// What the redundancy last parsed covers.
     span: Option<DredSpan>,
+    /// The state at the last [`Decoder::remember`].
+    remembered: Box<[MaybeUninit<u8>]>,
 }
 
 // SAFETY: as for the encoder.
@@ -64,7 +67,12 @@ impl Decoder {
         let mut code = 0;
         // SAFETY: the arguments are valid and `code` outlives the call; the result is checked for null.
         let raw = unsafe { sys::opus_decoder_create(SAMPLE_RATE as i32, 1, &mut code) };
-        let mut decoder = Decoder { raw: NonNull::new(raw).ok_or(failed(code))?, dred, span: None };
+        let raw = NonNull::new(raw).ok_or(failed(code))?;
+        // SAFETY: takes and gives plain numbers.
+        let size = unsafe { sys::opus_decoder_get_size(1) };
+        let remembered = vec![MaybeUninit::uninit(); usize::try_from(size).unwrap_or(0)].into();
+        let mut decoder = Decoder { raw, dred, span: None, remembered };
+        decoder.remember();
         decoder.set_level(config.level);
         Ok(decoder)
     }
@@ -112,6 +120,34 @@ impl Decoder {
         // Silence is the honest answer if even concealment fails: the playout clock must move on.
         out.resize(whole, 0);
         samples
+    }
+
+    /// Remembers the state for [`Decoder::rewind`].
+    ///
+    /// Why: concealment moves the state on as if a packet had been lost. Where packets are only late, the next one
+    /// decodes as it was coded if the state goes back to where the last one left it.
+    pub fn remember(&mut self) {
+        // SAFETY: the state is `remembered.len()` bytes, all in one block that is "position independent and can be
+        // freely copied" (opus.h); the two do not overlap.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                self.raw.as_ptr().cast::<MaybeUninit<u8>>(),
+                self.remembered.as_mut_ptr(),
+                self.remembered.len(),
+            )
+        }
+    }
+
+    /// Goes back to the state last remembered, at first that of a new decoder. May be called again and again.
+    pub fn rewind(&mut self) {
+        // SAFETY: as above; `remembered` was filled when the decoder was made.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                self.remembered.as_ptr(),
+                self.raw.as_ptr().cast::<MaybeUninit<u8>>(),
+                self.remembered.len(),
+            )
+        }
     }
 
     /// Appends the `samples` before `next_packet` from the low-rate copy that it carries, with what lies

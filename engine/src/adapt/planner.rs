@@ -59,6 +59,8 @@ pub struct LossMeter {
     run: (u64, Timestamp),
     /// The last runs of losses: when they ended, packets, time.
     runs: VecDeque<(Timestamp, u64, Duration)>,
+    /// Packets got lost before there was any media.
+    rough: bool,
 }
 
 /// What is remembered.
@@ -72,6 +74,7 @@ const CLEAR: Duration = Duration::from_millis(1_500);
 /// What is expected before anything is known, as if so many packets had told of it: the first losses of a call are heard
 /// like any other, and a second of protection costs little.
 const UNKNOWN: Loss = Loss { permille: 80, run: Duration::ZERO };
+const ROUGH: Loss = Loss { permille: 200, run: Duration::ZERO };
 const EXPECTED_PACKETS: u64 = 16;
 /// Runs over which their mean is taken, and how many there must be: few if they are very long.
 const RUNS: usize = 16;
@@ -79,6 +82,11 @@ const RUNS_LEAST: u64 = 6;
 const LONG_RUNS_LEAST: u64 = 2;
 
 impl LossMeter {
+    /// Finding each other took so long that something must have been lost.
+    pub fn on_rough_start(&mut self) {
+        self.rough = true;
+    }
+
     /// A packet was lost or came; told in the order of sending.
     pub fn on_packet(&mut self, sent: Timestamp, lost: bool) {
         if lost {
@@ -101,10 +109,12 @@ impl LossMeter {
 
     /// What is to be expected. Shares are rounded, so that a plan is not made anew for every packet.
     pub fn loss(&self) -> Loss {
-        let Some(&(newest, _)) = self.packets.back() else { return UNKNOWN };
+        let unknown = if self.rough { ROUGH } else { UNKNOWN };
+        let Some(&(newest, _)) = self.packets.back() else { return unknown };
         let within = |span: Duration| self.packets.iter().filter(move |(at, _)| newest.since(*at) <= span);
         let (packets, lost) = count(within(MEMORY));
-        let mut permille = (lost * 1000 + EXPECTED_PACKETS * u64::from(UNKNOWN.permille)) / (packets + EXPECTED_PACKETS);
+        let mut permille =
+            (lost * 1000 + EXPECTED_PACKETS * u64::from(unknown.permille)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = count(within(RECENT));
         let runs = self.runs.iter().filter(|(end, ..)| newest.since(*end) <= RECENT).count();
         // Four standard deviations of what chance would make of the whole.
@@ -133,7 +143,8 @@ impl LossMeter {
         let time: Duration = self.runs.iter().map(|(_, _, time)| *time).sum();
         // In tenths of what chance makes: 1 / (1 − share).
         let tenths = packets * 10 * (1000 - permille.min(900)) / 1000;
-        let long = count >= RUNS_LEAST && tenths > 18 * count || count >= LONG_RUNS_LEAST && tenths > 35 * count;
+        let long =
+            count >= RUNS_LEAST && tenths > 18 * count || count >= LONG_RUNS_LEAST && tenths > 35 * count;
         if !long {
             return Duration::ZERO;
         }
@@ -143,4 +154,83 @@ impl LossMeter {
 
 fn count<'a>(packets: impl Iterator<Item = &'a (Timestamp, bool)>) -> (u64, u64) {
     packets.fold((0, 0), |(count, lost), (_, gone)| (count + 1, lost + u64::from(*gone)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapt::{Peer, Protection};
+    use undertone_media::{Bitrate, DataSize};
+
+    fn path(kbps: u64, permille: u16) -> Path {
+        Path {
+            budget: Bitrate::from_kbps(kbps),
+            overhead: DataSize::from_bytes(56),
+            loss: Loss { permille, run: Duration::ZERO },
+            delay: Some(Duration::from_millis(37)),
+            slack: Duration::from_millis(400),
+            peer: Peer { code: true, copies: true, redundancy: true },
+        }
+    }
+
+    #[test]
+    fn worse_is_answered_at_once() {
+        let mut planner = Planner::new(&path(95, 0));
+        let lossy = planner.update(Timestamp::from_millis(20), &path(95, 200));
+        assert!(matches!(lossy.protection, Protection::Code { .. }));
+        let thin = planner.update(Timestamp::from_millis(40), &path(30, 200));
+        assert!(thin.cost(DataSize::from_bytes(56)) <= Bitrate::from_kbps(30));
+        let wide = planner.update(Timestamp::from_millis(60), &path(95, 200));
+        assert_eq!(wide, thin, "better can wait a moment");
+        assert_ne!(planner.update(Timestamp::from_millis(400), &path(95, 200)), thin);
+    }
+
+    /// Packets of 20 ms, of which `lost` tells the fate.
+    fn meter(packets: u64, lost: impl Fn(u64) -> bool) -> LossMeter {
+        let mut meter = LossMeter::default();
+        (0..packets).for_each(|n| meter.on_packet(Timestamp::from_millis(20 * n), lost(n)));
+        meter
+    }
+
+    /// Chance, as far as a hash is.
+    fn draw(n: u64) -> u64 {
+        (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33
+    }
+
+    #[test]
+    fn each_packet_its_own_luck() {
+        for percent in [5, 20, 50] {
+            let loss = meter(400, |n| draw(n) % 100 < percent).loss();
+            assert_eq!(loss.run, Duration::ZERO, "{percent} %: {loss:?}");
+            let expected = 10 * percent as i32;
+            assert!(
+                (i32::from(loss.permille) - expected).abs() <= 30 + expected / 5,
+                "{percent} %: {loss:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn runs_are_told_from_chance() {
+        let loss = meter(400, |n| n % 50 < 5).loss();
+        assert!((80..=125).contains(&loss.permille), "{loss:?}");
+        assert_eq!(loss.run, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_beginning_is_noticed_within_a_second_and_an_end_soon() {
+        let begun = meter(450, |n| n >= 400 && draw(n) % 100 < 40).loss();
+        assert!(begun.permille >= 250, "{begun:?}");
+        let ended = meter(490, |n| n < 400 && draw(n) % 100 < 40).loss();
+        assert_eq!(ended, Loss::default());
+    }
+
+    #[test]
+    fn what_nobody_knows_yet_is_expected_to_be_a_little() {
+        assert_eq!(LossMeter::default().loss(), UNKNOWN);
+        assert_eq!(meter(100, |_| false).loss(), Loss::default());
+        let mut rough = LossMeter::default();
+        rough.on_rough_start();
+        assert_eq!(rough.loss(), ROUGH);
+    }
 }

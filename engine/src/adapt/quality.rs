@@ -51,11 +51,13 @@ pub(super) fn heard(coded: u64, (concealed, flaw): (u64, u64), (deep, deep_flaw)
     (1_000_000 / flaw.min(HOPELESS)) as i64
 }
 
-/// What is left of a quality at a delay from mouth to ear, in millionths: conversation suffers from delay in proportion to
-/// what there is to hear. Shaped after the E-model (ITU-T G.107), which bends at 177 ms, but less steep there: who is hard
-/// to understand is better understood late than not at all.
+/// What is left of a quality at a delay from mouth to ear, in millionths.
+///
+/// A millisecond costs about a thousandth. The E-model (ITU-T G.107) asks for less up to 177 ms and for five times as much
+/// beyond; but it judges lines on which everything is understood. Here who is hard to understand is better understood late
+/// than not at all, and what is understood anyway is not to be late by more than it takes.
 pub(super) fn timely(mouth_to_ear: Duration) -> i64 {
     let micros = mouth_to_ear.as_micros() as i64;
     let beyond = (micros - 177_000).max(0);
-    (1_000_000 - (micros * 1_000 + beyond * 150) / 1000).max(50_000)
+    (1_000_000 - (micros - beyond) * 1300 / 1000 - beyond * 900 / 1000).max(50_000)
 }

@@ -12,8 +12,8 @@ use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{Contents, How, JitterBuffer, Playout, Stretch};
 use undertone_media::{EncodedFrame, Kind, MediaTime, Packet, SeqNo, Timestamp};
-use undertone_transport::rtp;
 use undertone_transport::recovery::{red, rlc};
+use undertone_transport::rtp;
 use undertone_transport::stream::RecvStream;
 
 /// Where 10 ms of played sound came from.
@@ -60,6 +60,29 @@ struct Span {
     time: Option<MediaTime>,
 }
 
+/// Made up sound after the last that was real.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The media time at which the real sound ended.
+    from: MediaTime,
+    /// How much was made up since.
+    samples: usize,
+    /// The last of it was silence and not the decoder's.
+    silent: bool,
+}
+
+/// How a voice would have gone on after a gap, as far as it is asked for: a pitch period and a cross-fade.
+const TAIL_SAMPLES: usize = SAMPLE_RATE as usize * 20 / 1000;
+
+/// How much is stretched at once: what the pitch of most voices needs and packets have at least.
+const PIECE_SAMPLES: usize = 2 * FRAME_SAMPLES;
+
+/// To take so much out of a piece, or put it in, is urgent.
+const URGENT_SAMPLES: usize = FRAME_SAMPLES;
+
+/// A longer gap says nothing to the decoder any more.
+const LONGEST_LOSS: Duration = Duration::from_secs(1);
+
 /// A packet no longer than this holds no speech: the sender pauses (RFC 7587 §3.1.3).
 const PAUSE_BYTES: usize = 2;
 
@@ -80,6 +103,15 @@ pub struct AudioReceiver {
     stretcher: Stretcher,
     pcm: Vec<i16>,
     scratch: Vec<i16>,
+    /// How what was made up would have gone on.
+    tail: Vec<i16>,
+    /// What is about to be stretched, and the part of it that is.
+    decoded: Vec<i16>,
+    block: Vec<i16>,
+    /// Where real sound ended that was decoded last.
+    heard_until: Option<MediaTime>,
+    /// What was made up since then.
+    gap: Option<Gap>,
     spans: VecDeque<Span>,
     /// What brought the packets back that wait for their turn.
     repaired: BTreeMap<SeqNo, Origin>,
@@ -103,6 +135,8 @@ struct Patience {
     needed: Timestamp,
 }
 
+/// Playout moves in steps of 10 ms, and would settle so much above what is asked for on average.
+const EARLY: Duration = Duration::from_millis(5);
 /// Where packets were lost for so long, they are again; and playout does not move for less.
 const HELD_FOR: Duration = Duration::from_secs(8);
 
@@ -155,6 +189,11 @@ impl AudioReceiver {
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             pcm: Vec::with_capacity(8 * FRAME_SAMPLES),
             scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
+            tail: Vec::with_capacity(TAIL_SAMPLES),
+            decoded: Vec::with_capacity(12 * FRAME_SAMPLES),
+            block: Vec::with_capacity(5 * FRAME_SAMPLES),
+            heard_until: None,
+            gap: None,
             spans: VecDeque::new(),
             undecodable: 0,
             frames: [0; Origin::COUNT],
@@ -220,7 +259,9 @@ impl AudioReceiver {
         let protected = protected(carrier.payload, transform.is_opaque());
         let recovered = self.code.receive(header, &carrier, &protected);
         let ticks = self.code.reach().map(u64::from);
-        self.coded = ticks.map(|ticks| Duration::from_micros(ticks * 1_000_000 / u64::from(self.stream.config().clock_rate)));
+        self.coded = ticks.map(|ticks| {
+            Duration::from_micros(ticks * 1_000_000 / u64::from(self.stream.config().clock_rate))
+        });
         let own = rtp::Header { payload_type: self.stream.config().payload_type, ..*header };
         let packet = self.stream.receive(now, &own, carrier.payload);
         self.insert(now, packet, transform);
@@ -228,6 +269,11 @@ impl AudioReceiver {
             let copy = self.stream.receive_copy(now, &header, &payload);
             self.insert_repaired(now, copy, Origin::Code, transform);
         }
+    }
+
+    /// Packets got lost before there was any media: the first are waited for as if some of them were.
+    pub(crate) fn on_rough_start(&mut self, now: Timestamp) {
+        self.patience.loss = Some(now);
     }
 
     /// While lost packets come back by themselves, or their gist does, they need not be asked for.
@@ -288,10 +334,9 @@ impl AudioReceiver {
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        let patience =
-            self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
+        let patience = self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
         let known = self.coded.is_some() || patience > Duration::ZERO;
-        self.jitter.wait_for_repairs(known.then_some(patience));
+        self.jitter.wait_for_repairs(known.then_some(patience.saturating_sub(EARLY)));
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
         // by a sound buffer, and keeps a broken one from hanging the speaker.
         for _ in 0..16 {
@@ -315,13 +360,20 @@ impl AudioReceiver {
         self.scratch.clear();
         let (origin, time) = match playout {
             Playout::Play { packet, stretch, .. } => {
+                let joins = self.resume(packet.time);
                 if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
                     self.undecodable += 1;
                     let samples = opus::packet_duration(&packet.payload).map_or(FRAME_SAMPLES, samples);
                     self.decoder.conceal(samples, &mut self.scratch);
                     (Origin::Plc, Some(packet.time))
                 } else {
+                    self.heard_until = Some(packet.time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
                     let before = self.scratch.len() as i64;
+                    if joins {
+                        self.join(stretch);
+                    }
+                    let paused = self.stretcher.pause(&self.scratch);
+                    self.jitter.heard(paused);
                     match stretch {
                         Stretch::None => {}
                         Stretch::Faster(budget) => self.stretch(Change::Faster, budget),
@@ -337,6 +389,12 @@ impl AudioReceiver {
             }
             Playout::Recover { from, missing, how, .. } => {
                 let wanted = samples(missing);
+                let back = match how {
+                    How::Lbrr => wanted,
+                    How::Dred(before) => samples(before),
+                };
+                let time = from.time - back as u64 * OPUS_TICKS_PER_SAMPLE;
+                let joins = self.resume(time);
                 let (origin, done) = match how {
                     How::Lbrr => {
                         (Origin::Lbrr, self.decoder.recover_lbrr(&from.payload, wanted, &mut self.scratch))
@@ -344,6 +402,10 @@ impl AudioReceiver {
                     How::Dred(before) => (Origin::Dred, self.recover_deep(&from, samples(before), wanted)),
                 };
                 if done {
+                    self.heard_until = Some(time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
+                    if joins {
+                        self.join(Stretch::None);
+                    }
                     (origin, None)
                 } else {
                     self.scratch.clear();
@@ -352,10 +414,12 @@ impl AudioReceiver {
                 }
             }
             Playout::Conceal { duration } => {
+                self.make_up(samples(duration), false);
                 self.decoder.conceal(samples(duration), &mut self.scratch);
                 (Origin::Plc, None)
             }
             Playout::Silence { duration } => {
+                self.make_up(samples(duration), true);
                 self.scratch.resize(samples(duration), 0);
                 (Origin::Silence, None)
             }
@@ -375,20 +439,80 @@ impl AudioReceiver {
         self.decoder.recover_dred(offset, wanted, &mut self.scratch)
     }
 
-    /// Changes the length of what was just decoded by up to `budget`, one pitch period at a time.
-    fn stretch(&mut self, change: Change, budget: Duration) {
-        let mut left = samples(budget) as isize;
-        while left > 0 {
-            let changed = self.stretcher.stretch(&mut self.scratch, change).abs();
-            if changed == 0 {
-                return;
-            }
-            match change {
-                Change::Faster => self.stretched.0 += changed as u64,
-                Change::Slower => self.stretched.1 += changed as u64,
-            }
-            left -= changed;
+    /// Keeps account of what is not real, and at its beginning the decoder's state.
+    fn make_up(&mut self, samples: usize, silent: bool) {
+        let Some(from) = self.heard_until else { return };
+        let gap = self.gap.get_or_insert_with(|| {
+            self.decoder.remember();
+            Gap { from, samples: 0, silent }
+        });
+        gap.samples += samples;
+        gap.silent = silent;
+    }
+
+    /// Real sound that begins at `time` is about to be decoded. If as much was made up as is missing before it, the
+    /// decoder goes on from there. If not, because packets were late rather than lost, its state goes back to where
+    /// real sound ended, so that it decodes as it was coded; true: what was made up has to be joined to it.
+    fn resume(&mut self, time: MediaTime) -> bool {
+        let Some(gap) = self.gap.take() else { return false };
+        let missing = time.since(gap.from, OPUS_CLOCK);
+        if samples(missing) == gap.samples {
+            return false;
         }
+        self.tail.clear();
+        if gap.silent {
+            self.tail.resize(TAIL_SAMPLES, 0);
+        } else {
+            self.decoder.conceal(TAIL_SAMPLES, &mut self.tail);
+        }
+        self.decoder.rewind();
+        if !missing.is_zero() && missing <= LONGEST_LOSS {
+            self.decoder.conceal(samples(missing), &mut self.scratch);
+            self.scratch.clear();
+        }
+        true
+    }
+
+    /// Fades from what was made up into what was just decoded, in phase: later than ordered by up to a pitch period,
+    /// or, where playout should hurry, earlier.
+    fn join(&mut self, stretch: Stretch) {
+        if let Stretch::Faster(budget) = stretch {
+            let skipped = self.stretcher.join(&self.tail, &mut self.scratch, samples(budget));
+            self.stretched.0 += skipped as u64;
+            return;
+        }
+        let extra = self.stretcher.bridge(&self.tail, &mut self.scratch);
+        self.pcm.extend(self.scratch.drain(..extra));
+        if extra > 0 {
+            self.spans.push_back(Span { samples: extra, origin: Origin::Plc, time: None });
+        }
+    }
+
+    /// Changes the length of what was just decoded by about `budget`, as far as pitch periods allow. What is not played
+    /// yet of the sound before serves to find them. Long packets are changed piece by piece.
+    fn stretch(&mut self, change: Change, budget: Duration) {
+        let pieces = self.scratch.len().div_ceil(PIECE_SAMPLES).max(1);
+        let share = samples(budget) / pieces;
+        let urgent = share >= URGENT_SAMPLES;
+        let unplayed = self.pcm.len();
+        std::mem::swap(&mut self.scratch, &mut self.decoded);
+        self.scratch.clear();
+        self.scratch.append(&mut self.pcm);
+        for piece in self.decoded.chunks(PIECE_SAMPLES) {
+            self.scratch.extend_from_slice(piece);
+            let block = self.scratch.len().saturating_sub(piece.len() + FRAME_SAMPLES);
+            self.block.clear();
+            self.block.extend(self.scratch.drain(block..));
+            let changed =
+                self.stretcher.stretch(&mut self.block, change, share, urgent).unsigned_abs() as u64;
+            self.scratch.append(&mut self.block);
+            match change {
+                Change::Faster => self.stretched.0 += changed,
+                Change::Slower => self.stretched.1 += changed,
+            }
+        }
+        let unplayed = unplayed.min(self.scratch.len());
+        self.pcm.extend(self.scratch.drain(..unplayed));
     }
 
     /// Plays 10 ms from the queue.
@@ -441,6 +565,9 @@ impl AudioReceiver {
         self.jitter.hold(floor);
     }
 }
+
+/// Ticks a second of Opus (RFC 7587 §4.1).
+const OPUS_CLOCK: u32 = SAMPLE_RATE * OPUS_TICKS_PER_SAMPLE as u32;
 
 /// What of a payload protection repeats: the speech, and not what that tells of the past, unless nobody but its reader can
 /// tell one from the other.

@@ -3,14 +3,14 @@
 use crate::OPUS_TICKS_PER_SAMPLE;
 use crate::adapt::{Path, Plan, Planner, Protection};
 use crate::receiver::{Formats, protected};
+use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
 use undertone_media::{Bitrate, EncodedFrame, Kind, MediaTime, Timestamp};
-use std::collections::VecDeque;
+use undertone_transport::recovery::{red, rlc};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
-use undertone_transport::recovery::{red, rlc};
 use undertone_transport::stream::SendStream;
 
 /// Whether the listener was told that nothing follows.

@@ -14,7 +14,7 @@ use undertone_media::Timestamp;
 const BASE_SECONDS: usize = 10;
 /// Delays kept, by sending time.
 const MEMORY: Duration = Duration::from_secs(1);
-/// The standing queue is the least over so long, and so many packets.
+/// The standing queue is the least over so long, more where there is noise, and so many packets.
 const RECENT: Duration = Duration::from_millis(100);
 const RECENT_PACKETS: usize = 4;
 /// A standing queue is one that exceeds the noise by so much.
@@ -85,13 +85,16 @@ impl QueueMeter {
     /// it grows or drains.
     pub(super) fn standing(&mut self, now: Timestamp, since: Timestamp) -> Option<Standing> {
         let newest = self.delays.back()?.0;
+        let noise = (3 * self.noise_x64 / 64).min(NOISE_MAX_MICROS);
+        // The noisier the path, the longer it takes until one packet is as fast as the path is.
+        let span = (RECENT + Duration::from_micros(3 * noise as u64)).min(MEMORY / 3);
         let (mut recent, mut before) = (Window::default(), Window::default());
         let after = self.delays.iter().rev().take_while(|(sent, _)| *sent > since);
         for (i, &(sent, delay)) in after.enumerate() {
             let age = newest.since(sent);
-            if i < RECENT_PACKETS || age <= RECENT {
+            if i < RECENT_PACKETS || age <= span {
                 recent.add(sent, delay);
-            } else if i < 3 * RECENT_PACKETS || age <= 3 * RECENT {
+            } else if i < 3 * RECENT_PACKETS || age <= 3 * span {
                 before.add(sent, delay);
             } else {
                 break;
@@ -101,7 +104,6 @@ impl QueueMeter {
         let base = self.follow_base(newest, before.fastest.map_or(fastest, |before| before.min(fastest)));
         let queue = fastest - base;
         let drained = before.fastest? - fastest;
-        let noise = (3 * self.noise_x64 / 64).min(NOISE_MAX_MICROS);
         let meanwhile = recent.oldest.since(before.oldest).as_micros() as i64;
         Some(Standing {
             queue,

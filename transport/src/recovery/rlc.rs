@@ -14,16 +14,19 @@
 //! ```text
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
-//! +-+-----------------------------+-----------+-------+-----------+
-//! |R|             ESI             |     K     | step  |     E     |  NSS (8), K repair symbols of 2·(E + 1) bytes,
-//! +-+-----------------------------+-----------+-------+-----------+  payload
+//! +-+-+---------------------------+-----------+-------+-----------+
+//! |R|P|            ESI            |     K     | step  |     E     |  NSS (8), K repair symbols of 2·(E + 1) bytes,
+//! +-+-+---------------------------+-----------+-------+-----------+  payload
 //! ```
 //!
 //! `ESI` numbers the payload's first source symbol. Without `R` the payload follows at once: two bytes a packet.
+//! `P`: only part of the payload is protected; which part its format says, so that who cannot read it (a relay)
+//! can make no use of the repair symbols.
 //! `K` repair symbols combine the `NSS` source symbols before `ESI`, all of packets `480·step` ticks apart; with
 //! `K = NSS` they are those symbols. The first one's key is `64·ESI`, the others' follow it. A packet becomes
 //! source symbols as its length (RFC 6716 §3.2.1: one or two bytes), its bytes, and zeros up to a whole symbol.
-//! A sender that cannot go on in this way (another packet time, a pause) begins a new window and, unless it kept
+//! A packet that is missing between others is one without bytes. A sender that cannot go on in this way (another
+//! packet time, a pause) begins a new window and, unless it kept
 //! a packet, leaves out a number; with another symbol size it leaves out 256.
 //!
 //! Not here: how much to send ([`Plan`] comes from outside).
@@ -56,6 +59,10 @@ pub struct Stats {
 
 /// Ticks of media time that `step` counts.
 const STEP_TICKS: u32 = 480;
+/// The bits of the first two bytes.
+const REPAIR: u16 = 0x8000;
+const PARTIAL: u16 = 0x4000;
+const ESI_MASK: u16 = 0x3fff;
 /// The most repair symbols on one packet.
 const REPAIR_MAX: usize = 63;
 /// The longest payload that can be protected: more its length cannot say.
@@ -64,8 +71,9 @@ const PAYLOAD_MAX: usize = 1275;
 /// What precedes repair symbols and payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
-    /// 15 bits.
+    /// 14 bits.
     esi: u16,
+    partial: bool,
     repair: Option<Repair>,
 }
 
@@ -80,9 +88,10 @@ struct Repair {
 impl Head {
     fn parse(bytes: &[u8]) -> Option<(Head, &[u8])> {
         let (esi, rest) = bytes.split_first_chunk()?;
-        let esi = u16::from_be_bytes(*esi);
-        if esi & 0x8000 == 0 {
-            return Some((Head { esi, repair: None }, rest));
+        let word = u16::from_be_bytes(*esi);
+        let head = Head { esi: word & ESI_MASK, partial: word & PARTIAL != 0, repair: None };
+        if word & REPAIR == 0 {
+            return Some((head, rest));
         }
         let (&[a, b, window], rest) = rest.split_first_chunk()?;
         let word = u16::from_be_bytes([a, b]);
@@ -93,15 +102,16 @@ impl Head {
             window: usize::from(window),
         };
         let sound = repair.count > 0 && repair.count <= repair.window && repair.step > 0;
-        sound.then_some((Head { esi: esi & 0x7fff, repair: Some(repair) }, rest))
+        sound.then_some((Head { repair: Some(repair), ..head }, rest))
     }
 
     fn write(&self, out: &mut Vec<u8>) {
+        let first = self.esi & ESI_MASK | if self.partial { PARTIAL } else { 0 };
         let Some(repair) = self.repair else {
-            return out.extend_from_slice(&(self.esi & 0x7fff).to_be_bytes());
+            return out.extend_from_slice(&first.to_be_bytes());
         };
         let word = (repair.count << 10) as u16 | ((repair.step / STEP_TICKS) << 6) as u16;
-        out.extend_from_slice(&(self.esi | 0x8000).to_be_bytes());
+        out.extend_from_slice(&(first | REPAIR).to_be_bytes());
         out.extend_from_slice(&(word | (repair.symbol / 2 - 1) as u16).to_be_bytes());
         out.push(repair.window as u8);
     }
@@ -149,11 +159,11 @@ mod tests {
     proptest! {
         #[test]
         fn heads_come_back(
-            esi in 0..0x8000u16, count in 1..=63usize, step in 1..=15u32, symbol in 1..=64usize, window in 63..=255usize,
+            esi in 0..0x4000u16, partial in any::<bool>(), count in 1..=63usize, step in 1..=15u32, symbol in 1..=64usize, window in 63..=255usize,
         ) {
             let repair = Repair { count, step: step * STEP_TICKS, symbol: 2 * symbol, window };
             for repair in [None, Some(repair)] {
-                let head = Head { esi, repair };
+                let head = Head { esi, partial, repair };
                 let mut out = Vec::new();
                 head.write(&mut out);
                 prop_assert_eq!(out.len(), if repair.is_some() { 5 } else { 2 });

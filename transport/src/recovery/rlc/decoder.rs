@@ -1,7 +1,7 @@
 //! The listener's side: takes packets apart, and puts lost ones together again.
 
 use super::solver::{Solver, WINDOW_MAX, Window};
-use super::{Head, PAYLOAD_MAX, Repair, Stats, key, read_length, write_length};
+use super::{ESI_MASK, Head, PAYLOAD_MAX, Repair, Stats, key, read_length, write_length};
 use crate::rtp::Header;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +17,9 @@ pub struct Carrier<'a> {
     repair: &'a [u8],
     /// What the packet carries of its own.
     pub payload: &'a [u8],
+    /// Only part of that is protected: a part that its format tells. Who cannot tell it has no use for the packet
+    /// but to pass its payload on.
+    pub partial: bool,
 }
 
 impl<'a> Carrier<'a> {
@@ -25,7 +28,7 @@ impl<'a> Carrier<'a> {
         let (head, rest) = Head::parse(payload)?;
         let repair = head.repair.map_or(0, |repair| repair.count * repair.symbol);
         let (repair, payload) = rest.split_at_checked(repair)?;
-        Some(Carrier { head, repair, payload })
+        Some(Carrier { head, repair, payload, partial: head.partial })
     }
 }
 
@@ -159,7 +162,7 @@ impl Decoder {
     fn locate(&mut self, seq: u16, esi: u16) -> Option<(u64, u64, bool)> {
         if let Some((newest_seq, newest_esi)) = self.newest {
             let ahead = i64::from(seq.wrapping_sub(newest_seq as u16) as i16);
-            let symbols = i64::from((esi.wrapping_sub(newest_esi as u16) << 1) as i16 >> 1);
+            let symbols = i64::from((esi.wrapping_sub(newest_esi as u16) << 2) as i16 >> 2);
             if ahead.signum() == symbols.signum() {
                 let found =
                     (newest_seq.saturating_add_signed(ahead), newest_esi.saturating_add_signed(symbols));
@@ -227,7 +230,7 @@ impl Decoder {
         if self.dates.len() > RECENT_MAX {
             self.dates.pop_front();
         }
-        let window = Window { start, symbols: repair.window, key: key(esi as u16 & 0x7fff) };
+        let window = Window { start, symbols: repair.window, key: key(esi as u16 & ESI_MASK) };
         self.solver.equations(window, bytes);
     }
 
@@ -249,7 +252,8 @@ impl Decoder {
             if self.begins(esi + symbols, seq + 1) {
                 absent.push((esi + symbols, seq + 1));
             }
-            let Some(timestamp) = self.date(esi, seq) else { continue };
+            // A packet without bytes stands for none.
+            let Some(timestamp) = self.date(esi, seq).filter(|_| !payload.is_empty()) else { continue };
             let (payload_type, seq_sent, ext) = (self.payload_type, seq as u16, Default::default());
             let header = Header { payload_type, seq: seq_sent, timestamp, marker: false, ext, ..*header };
             found.push((seq, (header, payload)));

@@ -2,12 +2,18 @@
 
 use super::gf256::{self, BLOCK, Block};
 use super::solver::WINDOW_MAX;
-use super::{Head, PAYLOAD_MAX, REPAIR_MAX, Repair, STEP_TICKS, Stats, key, tinymt, write_length};
+use super::{
+    ESI_MASK, Head, PAYLOAD_MAX, REPAIR_MAX, Repair, STEP_TICKS, Stats, key, tinymt::Coefficients,
+    write_length,
+};
 use crate::rtp::Header;
 use std::collections::VecDeque;
 
 /// Symbols that are remembered: a window, and those of the packet that came on top.
 const RING: usize = 2 * WINDOW_MAX;
+
+/// So many packets may be missing in a row without ending the window.
+const MISSING_MAX: u16 = 3;
 
 /// How one packet is to protect those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +104,8 @@ impl Encoder {
     /// `protected` is what the listener gets back if this packet is lost: the payload, or that part of it which
     /// the listener can tell from the payload ([`super::Decoder::receive`]).
     ///
-    /// Packets come in the order of their numbers. One that was sent without passing here ends the window.
+    /// Packets come in the order of their numbers. Some may be missing; those that were sent without passing here
+    /// do not come back.
     pub fn dress(
         &mut self,
         header: &Header,
@@ -113,7 +120,8 @@ impl Encoder {
         let repair = Repair { count: 0, step: self.step, symbol: self.symbol, window };
         let count = self.afford(own, payload.len(), plan, window);
         let head = Head {
-            esi: self.esi as u16 & 0x7fff,
+            esi: self.esi as u16 & ESI_MASK,
+            partial: protected != payload,
             repair: (count > 0 && packets > 0).then_some(Repair { count, ..repair }),
         };
         let mut out = Vec::with_capacity(5 + count * self.symbol + payload.len());
@@ -128,19 +136,27 @@ impl Encoder {
 
     /// Makes the window one that this packet may combine.
     fn advance(&mut self, header: &Header, symbol: usize) {
-        let step = self.window.back().and_then(|last| {
-            let step = header.timestamp.wrapping_sub(last.timestamp);
-            let follows = header.seq == last.seq.wrapping_add(1);
-            let sayable = step.is_multiple_of(STEP_TICKS) && (1..=15).contains(&(step / STEP_TICKS));
-            (follows && sayable && self.symbol == symbol).then_some(step)
+        let next = self.window.back().and_then(|last| {
+            let packets = header.seq.wrapping_sub(last.seq);
+            let ticks = header.timestamp.wrapping_sub(last.timestamp);
+            if !(1..=MISSING_MAX + 1).contains(&packets) || self.symbol != symbol {
+                return None;
+            }
+            let step = ticks / u32::from(packets);
+            let even = ticks.is_multiple_of(u32::from(packets) * STEP_TICKS);
+            (even && (1..=15).contains(&(step / STEP_TICKS))).then_some((packets, step))
         });
-        match step {
-            Some(step) if step == self.step => {}
-            Some(step) => {
+        match next {
+            Some((packets, step)) if step == self.step => {
+                for _ in 1..packets {
+                    self.push_missing();
+                }
+            }
+            Some((1, step)) => {
                 self.step = step;
                 self.window.drain(..self.window.len() - 1);
             }
-            None => self.restart(),
+            _ => self.restart(),
         }
         if self.symbol != symbol {
             // A listener who has not heard of the new size yet cuts packets in the old one: none of what it takes
@@ -187,16 +203,15 @@ impl Encoder {
         let stride = gf256::blocks(self.symbol);
         let start = self.esi - window as u64;
         let place = |at: usize| (start as usize + at) % RING * stride;
-        let mut factors = [0; WINDOW_MAX];
-        let factors = &mut factors[..window];
+        let mut coefficients = Coefficients::new(key(esi), window);
         for at in 0..count {
             let end = out.len() + self.symbol;
             if count == window {
                 out.extend_from_slice(self.ring[place(at)..place(at) + stride].as_flattened());
             } else {
-                tinymt::coefficients(key(esi).wrapping_add(at as u16), factors);
+                let factors = coefficients.next().iter();
                 self.terms.clear();
-                self.terms.extend(factors.iter().enumerate().map(|(it, &factor)| (factor, place(it))));
+                self.terms.extend(factors.enumerate().map(|(it, &factor)| (factor, place(it))));
                 for block in 0..stride {
                     out.extend_from_slice(&gf256::sum_of_products(&self.terms, &self.ring, block));
                 }
@@ -208,6 +223,13 @@ impl Encoder {
 
     fn symbols_of(&self, protected: &[u8]) -> usize {
         (1 + usize::from(protected.len() >= 252) + protected.len()).div_ceil(self.symbol)
+    }
+
+    /// A packet without bytes takes the place of one that is missing.
+    fn push_missing(&mut self) {
+        let Some(&last) = self.window.back() else { return };
+        let (seq, timestamp) = (last.seq.wrapping_add(1), last.timestamp.wrapping_add(self.step));
+        self.push(&Header { seq, timestamp, ..Header::default() }, &[], 1);
     }
 
     /// Remembers the packet for those after it.

@@ -80,7 +80,7 @@ pub(super) fn times(block: &Block, factor: u8) -> Block {
 }
 
 /// So few products are made one by one.
-const FEW: usize = 3;
+const FEW: usize = 5;
 
 /// A sum of products: of blocks at places, each with its factor and moved on by `at`.
 pub(super) fn sum_of_products(terms: &[(u8, usize)], from: &[Block], at: usize) -> Block {

@@ -8,7 +8,8 @@
 //! nothing new.
 
 use super::gf256::{self, BLOCK, Block};
-use super::tinymt;
+use super::tinymt::Coefficients;
+use std::ops::Range;
 
 /// How many symbols are remembered, a power of two.
 pub(super) const SPAN: usize = 256;
@@ -61,13 +62,15 @@ pub(super) struct Solver {
     /// Bytes of a symbol; 0 before the first equation.
     symbol: usize,
     /// Numbers of the oldest symbol remembered, and after the newest.
-    span: std::ops::Range<u64>,
+    span: Range<u64>,
     states: [State; SPAN],
     /// The known symbols, each at its number modulo [`SPAN`], and behind them the equations' sums.
     data: Vec<Block>,
     /// The equations' factors, of all symbols.
     factors: Vec<Block>,
     rows: Vec<Row>,
+    /// The symbols that are pivots.
+    pivots: [bool; SPAN],
     /// Places of equations that are not in use.
     free: Vec<usize>,
     /// Whether something became known, or may be, since equations were last looked through.
@@ -79,6 +82,38 @@ pub(super) struct Solver {
     /// Terms of one sum.
     terms: Vec<(u8, usize)>,
     holders: Vec<(u8, usize)>,
+    parts: Parts,
+}
+
+/// The symbols of a window, each with its place there and its column.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    known: Vec<(usize, usize)>,
+    unknown: Vec<(usize, usize)>,
+    /// How many unknown symbols of each block of columns are no pivots. Where there is none, nothing remains of an
+    /// equation once the pivots are replaced.
+    open: [usize; COLUMNS],
+}
+
+impl Parts {
+    fn sort(&mut self, window: Range<u64>, newest: u64, states: &mut [State; SPAN], pivots: &[bool; SPAN]) {
+        self.known.clear();
+        self.unknown.clear();
+        self.open = [0; COLUMNS];
+        for (at, esi) in (window.start..newest).enumerate() {
+            let column = place(esi);
+            let inside = esi < window.end;
+            if states[column] != State::Known {
+                self.open[column / BLOCK] += usize::from(!pivots[column]);
+                if inside {
+                    states[column] = State::Covered;
+                    self.unknown.push((at, column));
+                }
+            } else if inside {
+                self.known.push((at, column));
+            }
+        }
+    }
 }
 
 fn place(esi: u64) -> usize {
@@ -94,6 +129,7 @@ impl Solver {
             data: Vec::new(),
             factors: Vec::new(),
             rows: Vec::new(),
+            pivots: [false; SPAN],
             free: Vec::new(),
             changed: false,
             counts: Counts::default(),
@@ -101,6 +137,7 @@ impl Solver {
             right: Vec::new(),
             terms: Vec::new(),
             holders: Vec::new(),
+            parts: Parts::default(),
         }
     }
 
@@ -189,6 +226,7 @@ impl Solver {
             let state = &mut self.states[place(old)];
             self.counts.lost += u64::from(*state == State::Covered);
             *state = State::Unknown;
+            self.pivots[place(old)] = false;
         }
         self.span = esi..self.span.end.max(esi);
         let free = &mut self.free;
@@ -223,6 +261,7 @@ impl Solver {
         if let Some(orphan) = self.rows.iter().position(|it| it.pivot == esi) {
             // It may say something about the symbols after its old pivot.
             let Row { row, .. } = self.rows.swap_remove(orphan);
+            self.pivots[at] = false;
             self.left.copy_from_slice(&self.factors[row * COLUMNS..(row + 1) * COLUMNS]);
             let sum = self.sum(row);
             self.right.copy_from_slice(&self.data[sum..sum + stride]);
@@ -252,16 +291,12 @@ impl Solver {
             return;
         }
         self.forget_before(window.start.saturating_sub(SLACK.max(window.symbols as u64 / 2)));
-        let mut missing = 0;
-        for esi in window.start..end {
-            let state = &mut self.states[place(esi)];
-            if *state != State::Known {
-                *state = State::Covered;
-                missing += 1;
-            }
+        self.parts.sort(window.start..end, self.span.end, &mut self.states, &self.pivots);
+        let missing = self.parts.unknown.len();
+        if missing == 0 {
+            return;
         }
-        let mut factors = [0; WINDOW_MAX];
-        let factors = &mut factors[..window.symbols];
+        let mut coefficients = Coefficients::new(window.key, window.symbols);
         let (mut gained, mut idle) = (0, 0);
         for (at, sum) in bytes.chunks_exact(self.symbol).enumerate() {
             if gained == missing || idle == IDLE_MAX {
@@ -271,8 +306,7 @@ impl Solver {
             let news = if count >= window.symbols {
                 self.copy(window.start + at as u64, sum)
             } else {
-                tinymt::coefficients(window.key.wrapping_add(at as u16), factors);
-                let news = self.equation(window.start, factors, sum);
+                let news = self.equation(window.start, coefficients.next(), sum);
                 idle = if news { 0 } else { idle + 1 };
                 news
             };
@@ -289,24 +323,28 @@ impl Solver {
         news
     }
 
-    /// Adds an equation; false if it follows from what is known.
+    /// Adds an equation between the symbols in `self.parts`; false if it follows from what is known.
     fn equation(&mut self, start: u64, factors: &[u8], sum: &[u8]) -> bool {
         self.left = [[0; BLOCK]; COLUMNS];
-        for (esi, &factor) in (start..).zip(factors) {
-            let at = place(esi);
-            if self.states[at] != State::Known {
-                self.left[at / BLOCK][at % BLOCK] = factor;
-            }
+        for &(at, column) in &self.parts.unknown {
+            self.left[column / BLOCK][column % BLOCK] = factors[at];
         }
         // What is the pivot of another equation is replaced by that.
-        let left = |esi: u64| self.left[place(esi) / BLOCK][place(esi) % BLOCK];
         self.holders.clear();
-        self.holders
-            .extend(self.rows.iter().map(|it| (left(it.pivot), it.row)).filter(|&(factor, _)| factor != 0));
+        for it in &self.rows {
+            let factor = self.left[place(it.pivot) / BLOCK][place(it.pivot) % BLOCK];
+            if factor != 0 {
+                self.holders.push((factor, it.row));
+            }
+        }
         self.terms.clear();
         self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, row * COLUMNS)));
         let mut news = false;
         for block in self.columns(start) {
+            if self.parts.open[block] == 0 {
+                self.left[block] = [0; BLOCK];
+                continue;
+            }
             gf256::add(&mut self.left[block], &gf256::sum_of_products(&self.terms, &self.factors, block));
             news |= self.left[block] != [0; BLOCK];
         }
@@ -317,26 +355,22 @@ impl Solver {
         let stride = self.stride();
         self.terms.clear();
         self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, (SPAN + row) * stride)));
-        for (esi, &factor) in (start..).zip(factors) {
-            if self.states[place(esi)] == State::Known {
-                self.terms.push((factor, place(esi) * stride));
-            }
-        }
+        self.terms.extend(self.parts.known.iter().map(|&(at, column)| (factors[at], column * stride)));
         gf256::fill(&mut self.right, sum);
         for (block, right) in self.right.iter_mut().enumerate() {
             gf256::add(right, &gf256::sum_of_products(&self.terms, &self.data, block));
         }
-        self.place_row(start);
+        if let Some(pivot) = self.place_row(start) {
+            self.parts.open[pivot / BLOCK] = self.parts.open[pivot / BLOCK].saturating_sub(1);
+        }
         true
     }
 
     /// Puts the equation at hand, which is free of other equations' pivots, among them. It holds nothing before
-    /// `oldest`.
-    fn place_row(&mut self, oldest: u64) {
+    /// `oldest`. Returns its pivot's column.
+    fn place_row(&mut self, oldest: u64) -> Option<usize> {
         let left = |esi: u64| self.left[place(esi) / BLOCK][place(esi) % BLOCK];
-        let Some(pivot) = (oldest.max(self.span.start)..self.span.end).find(|&esi| left(esi) != 0) else {
-            return;
-        };
+        let pivot = (oldest.max(self.span.start)..self.span.end).find(|&esi| left(esi) != 0)?;
         let scale = gf256::inverse(left(pivot));
         self.find_holders(place(pivot));
         let stride = self.stride();
@@ -362,7 +396,9 @@ impl Solver {
         let sum = self.sum(row);
         self.data[sum..sum + stride].copy_from_slice(&self.right);
         self.rows.push(Row { row, pivot });
+        self.pivots[place(pivot)] = true;
         self.changed = true;
+        Some(place(pivot))
     }
 
     /// Looks for equations with one unknown left, which is known thereby. True if something became known, by this
@@ -387,6 +423,7 @@ impl Solver {
             let sum = self.sum(row);
             self.data.copy_within(sum..sum + stride, column * stride);
             self.states[column] = State::Known;
+            self.pivots[column] = false;
             self.rows.swap_remove(at);
             self.free.push(row);
         }

@@ -1,0 +1,104 @@
+//! What a thin path carries, from how much longer its large packets take.
+//!
+//! Why: at 24 kbit/s a hundred bytes take 33 ms. Packets of speech differ by as much, so a handful of them tell the
+//! bottleneck's rate before any queue has: delay grows with size by one over the rate. On a wide path the difference drowns
+//! in jitter, and nothing is told, which is as well: there a queue costs little to find.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+use undertone_media::{Bitrate, DataSize, Timestamp};
+
+/// Packets looked back on.
+const MEMORY: Duration = Duration::from_secs(4);
+const PACKETS: usize = 40;
+/// So many must agree, their sizes must differ by so much (standard deviation), and size must explain so much of delay.
+const PACKETS_LEAST: usize = 6;
+const SPREAD_BYTES: i128 = 12;
+const EXPLAINED_PERMILLE: i128 = 800;
+/// Above this the slope is too small to trust.
+const RATE_MAX: Bitrate = Bitrate::from_kbps(120);
+
+#[derive(Debug, Default)]
+pub(super) struct SlopeMeter {
+    /// When sent, bytes, and delay in µs from an unknown origin.
+    packets: VecDeque<(Timestamp, i128, i128)>,
+}
+
+impl SlopeMeter {
+    pub(super) fn push(&mut self, sent: Timestamp, size: DataSize, delay: i64) {
+        self.packets.push_back((sent, i128::from(size.as_bytes()), i128::from(delay)));
+        while self.packets.len() > PACKETS
+            || self.packets.front().is_some_and(|(at, ..)| sent.since(*at) > MEMORY)
+        {
+            self.packets.pop_front();
+        }
+    }
+
+    /// The bottleneck's rate, if it shows: the slope of a line through sizes and delays (least squares).
+    pub(super) fn rate(&self) -> Option<Bitrate> {
+        let count = self.packets.len() as i128;
+        if self.packets.len() < PACKETS_LEAST {
+            return None;
+        }
+        let size: i128 = self.packets.iter().map(|it| it.1).sum();
+        let delay: i128 = self.packets.iter().map(|it| it.2).sum();
+        // Sums of squares around the means, times the count.
+        let (mut sizes, mut delays, mut both) = (0, 0, 0);
+        for (_, bytes, micros) in &self.packets {
+            let (bytes, micros) = (bytes * count - size, micros * count - delay);
+            sizes += bytes * bytes;
+            delays += micros * micros;
+            both += bytes * micros;
+        }
+        let spread = sizes / (count * count * count);
+        if spread < SPREAD_BYTES * SPREAD_BYTES || both <= 0 {
+            return None;
+        }
+        if both / 1000 * (both / 1000) * 1000 < EXPLAINED_PERMILLE * (sizes / 1000) * (delays / 1000) {
+            return None;
+        }
+        // Bytes for a microsecond, in bits for a second.
+        let bps = sizes.saturating_mul(8_000_000) / both;
+        let rate = Bitrate::from_bps(u64::try_from(bps).ok()?);
+        (rate <= RATE_MAX).then_some(rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets of speech over a link, each `jitter` µs late by turns.
+    fn meter(kbps: i64, jitter: i64) -> SlopeMeter {
+        let mut meter = SlopeMeter::default();
+        for n in 0..20 {
+            let bytes = 90 + n * 37 % 80;
+            let delay = 500_000 + bytes * 8_000 / kbps + n % 3 * jitter;
+            meter.push(Timestamp::from_millis(60 * n as u64), DataSize::from_bytes(bytes as u64), delay);
+        }
+        meter
+    }
+
+    #[test]
+    fn a_thin_path_tells_its_rate() {
+        for kbps in [8, 16, 24, 48] {
+            let rate = meter(kbps, 1000).rate().expect("it shows").as_kbps_f64();
+            assert!((rate / kbps as f64 - 1.0).abs() < 0.15, "{kbps} kbit/s: {rate}");
+        }
+    }
+
+    #[test]
+    fn a_wide_or_restless_path_tells_nothing() {
+        assert_eq!(meter(2_000, 0).rate(), None);
+        assert_eq!(meter(100, 10_000).rate(), None);
+    }
+
+    #[test]
+    fn packets_of_one_size_tell_nothing() {
+        let mut meter = SlopeMeter::default();
+        for n in 0..20 {
+            meter.push(Timestamp::from_millis(60 * n), DataSize::from_bytes(100), 1_000 * n as i64);
+        }
+        assert_eq!(meter.rate(), None);
+    }
+}
