@@ -42,7 +42,8 @@ fn main() {
         panic!("--model is one of {}", names.join(", "));
     };
     let length = Duration::from_secs(secs);
-    let packets = arrivals(&model, Duration::from_millis(packet_ms), DataSize::from_bytes(size), length, seed);
+    let packets =
+        arrivals(&model, Duration::from_millis(packet_ms), DataSize::from_bytes(size), length, seed);
     println!("seq,send_ms,arrival_ms");
     for packet in packets {
         let ms = |at: Timestamp| at.as_micros() as f64 / 1000.0;
