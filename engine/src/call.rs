@@ -38,7 +38,8 @@ const MANY_LOST: u16 = 600;
 const PATIENCE_MAX: Duration = Duration::from_millis(400);
 /// From the microphone's step to the speaker's, codec included, without the path.
 const DEVICE_DELAY: Duration = Duration::from_millis(17);
-/// Finding each other takes two round trips, with what the ends need themselves. Longer, and a packet was lost.
+/// Finding each other takes two round trips, a third where they differ, and what the ends need themselves. Longer, and a
+/// packet was lost.
 const ROUGH_ABOVE: Duration = Duration::from_millis(40);
 /// Taken for the round trip until it is known.
 const FIRST_RTT: Duration = Duration::from_millis(100);
@@ -410,7 +411,7 @@ impl Call {
                     self.setup = Some(setup);
                     // A round trip that could not be measured tells of losses, not of a thin path.
                     self.path.start(now, self.session.stats().rtt.unwrap_or_default(), self.camera.is_some());
-                    if self.session.stats().rtt.is_some_and(|rtt| setup > rtt * 2 + ROUGH_ABOVE) {
+                    if self.session.stats().rtt.is_some_and(|rtt| setup > rtt * 3 + ROUGH_ABOVE) {
                         self.on_rough_start(now);
                     }
                     self.events.push_back(Event::Connected { setup });

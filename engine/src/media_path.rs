@@ -16,6 +16,8 @@ const RTP_BYTES: u64 = 12;
 
 /// What may be on its way before anything was reported: 400 ms of a path of 24 kbit/s.
 const FIRST_WINDOW: DataSize = DataSize::from_bytes(1_250);
+/// Shorter, and the first report is there before much has gone wrong.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// How long after a packet's arrival the first report leaves.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
 
@@ -158,7 +160,7 @@ impl MediaPath {
     /// Media may flow. Until the first report tells better, no more is sent than a weak path holds: speech alone does with
     /// little, pictures need more from the start.
     pub(crate) fn start(&mut self, now: Timestamp, rtt: Duration, pictures: bool) {
-        if pictures {
+        if pictures || rtt < LONG_ROUND_TRIP {
             return;
         }
         let start = FIRST_WINDOW.per(rtt + FIRST_REPORT).min(self.cc.estimate());
