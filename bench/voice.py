@@ -31,8 +31,17 @@ NETWORKS = [
     ("loss 10 %", ["--loss", "10"]),
     ("loss 20 %", ["--loss", "20"]),
     ("loss 30 %", ["--loss", "30"]),
+    ("loss 50 %", ["--loss", "50"]),
+    ("loss 70 %", ["--loss", "70"]),
+    ("outages 900/100 ms", ["--outage", "900/100"]),
+    ("outages 800/200 ms", ["--outage", "800/200"]),
+    ("loss 10 % per leg, through the SFU", ["--topology", "sfu", "--delay", "10", "--loss", "10"]),
     ("jitter 0–50 ms", ["--jitter", "50"]),
     ("jitter 0–100 ms", ["--jitter", "100"]),
+    ("jitter 0–200 ms", ["--jitter", "200"]),
+    ("24 kbit/s, RTT 300 ms, queue 500 ms", ["--rate", "24", "--delay", "150", "--queue", "500"]),
+    ("16 kbit/s, RTT 300 ms, queue 500 ms", ["--rate", "16", "--delay", "150", "--queue", "500"]),
+    ("24 kbit/s, loss 10 %", ["--rate", "24", "--loss", "10"]),
 ]
 SECS = 20
 

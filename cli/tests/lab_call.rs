@@ -65,8 +65,11 @@ fn keys_are_there_after_two_round_trips_at_most() {
 #[test]
 fn loss_is_repaired() {
     let result = result(&["--secs", "20", "--loss", "10"]);
-    assert!(number(&result, "/concealed_ratio") <= 0.02, "{result}");
-    assert!(number(&result, "/recovered/rtx") >= 0.04, "{result}");
+    assert!(number(&result, "/concealed_ratio") <= 0.01, "{result}");
+    // By packets that carry those before them, and so within the patience of the plan.
+    assert!(number(&result, "/recovered/rlc") >= 0.06, "{result}");
+    assert!(number(&result, "/m2e_ms/p95") <= 150.0, "{result}");
+    assert!(number(&result, "/wire_kbps/sent") <= 100.0, "{result}");
 }
 
 #[test]

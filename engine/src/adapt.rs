@@ -252,6 +252,10 @@ impl Search<'_> {
         left: &[u64],
     ) {
         for (after, &left) in left.iter().enumerate() {
+            // Repair of nothing is no protection.
+            if matches!(protection(after as u8), Protection::Code { window: 0, .. }) {
+                continue;
+            }
             let wait = packet * (after as u32 + 1);
             let timely = self.path.delay.map_or(1_000_000, |path| quality::timely(path + wait));
             // Until the packet comes that tells of those before it, there is nothing to tell.
@@ -276,8 +280,8 @@ impl Search<'_> {
                     patience: packet * after as u32,
                     reason: Reason::Ample,
                 };
-                for rate in 0..RATES.len() {
-                    let plan = Plan { bitrate: Bitrate::from_bps(RATES[rate].0), ..plan };
+                for rate in RATES {
+                    let plan = Plan { bitrate: Bitrate::from_bps(rate.0), ..plan };
                     let cost = plan.cost(self.path.overhead);
                     if cost > self.path.budget {
                         break;

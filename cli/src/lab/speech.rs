@@ -210,10 +210,12 @@ fn listen(args: &LabSpeechArgs, network: &Network, path: &Path, plan: Plan) -> R
         ..Default::default()
     };
     let mut receiver = AudioReceiver::new(stream, FORMATS, playout)?;
-    let steps = voice.len().div_ceil(FRAME_SAMPLES);
-    let after = (lookahead + plan.packet * 2).as_millis() as usize / STEP.as_millis() as usize;
+    // What does not fill a packet is not sent, and nothing is to be heard after the last packet.
+    let packet_samples = (plan.packet.as_millis() as usize * SAMPLE_RATE as usize) / 1000;
+    let steps = voice.len() / packet_samples * packet_samples / FRAME_SAMPLES;
+    let after = (lookahead + plan.packet).as_millis() as usize / STEP.as_millis() as usize;
     let mut heard = Listened::default();
-    for step in 0..steps + after {
+    for step in 0..steps + after - 1 {
         let now = Timestamp::ZERO + STEP * (step as u32 + 1);
         if step < steps {
             let said = voice.next_frame();

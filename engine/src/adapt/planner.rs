@@ -128,7 +128,7 @@ impl LossMeter {
         if run.is_zero() && clear_lost == 0 && clear * permille >= 5_000 {
             permille = 0;
         }
-        if lost == 0 && packets > 2 * EXPECTED_PACKETS {
+        if lost == 0 && packets > EXPECTED_PACKETS {
             permille = 0;
         }
         let step = if permille < 50 { 10 } else { 25 };

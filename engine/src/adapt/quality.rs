@@ -34,15 +34,9 @@ pub(super) const PACKETS: [(Duration, u64, u64); 4] = [
     (Duration::from_millis(120), 7_000, 300),
 ];
 
-/// The flaw of coded speech of which nothing is missing.
-pub(super) fn coded(packet: Duration, rate: usize) -> u64 {
-    let (_, short, long) = RATES[rate];
-    let quality = match packet.as_millis() {
-        0..=20 => short,
-        21..=60 => long,
-        _ => long * 93 / 100,
-    };
-    1_000_000 / quality
+/// The flaw of coded speech of which nothing is missing, at one of [`RATES`].
+pub(super) fn coded(packet: Duration, (_, short, long): (u64, u64, u64)) -> u64 {
+    1_000_000 / if packet <= PACKETS[0].0 { short } else { long }
 }
 
 /// The quality that is left when this share is concealed and that one deep redundancy, in millionths.

@@ -147,9 +147,7 @@ impl Patience {
         }
         let lossy = self.loss.is_some_and(|loss| now.since(loss) < HELD_FOR);
         let wanted = if lossy { reach } else { Duration::ZERO };
-        if wanted >= self.held {
-            (self.held, self.needed) = (wanted, now);
-        } else if now.since(self.needed) >= HELD_FOR {
+        if wanted >= self.held || now.since(self.needed) >= HELD_FOR {
             (self.held, self.needed) = (wanted, now);
         }
         self.held

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
-use undertone_media::{Bitrate, EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
 use undertone_transport::recovery::{red, rlc};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
@@ -46,8 +46,6 @@ pub struct AudioSender {
 
 /// Copies on one packet at most.
 const COPIES_MAX: usize = 3;
-/// libopus codes up to 60 ms at a time. Longer packets hold two such frames and cost it less than it is told to use.
-const LONGEST_FRAME: Duration = Duration::from_millis(60);
 
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
 const VOICE_LEVEL: u8 = 50;
@@ -60,7 +58,7 @@ impl AudioSender {
     pub fn new(stream: SendStream, formats: Formats, path: &Path) -> Result<AudioSender, CodecError> {
         let planner = Planner::new(path);
         let encoder = Encoder::new(&EncoderConfig {
-            bitrate: coded_rate(&planner.current()),
+            bitrate: planner.current().bitrate,
             redundancy: path.peer.redundancy,
             ..EncoderConfig::default()
         })?;
@@ -177,13 +175,13 @@ impl AudioSender {
     /// Plans anew for the path as known now.
     pub fn adapt(&mut self, now: Timestamp, path: &Path) {
         self.planner.update(now, path);
-        self.encoder.set_bitrate(coded_rate(&self.planner.current()));
+        self.encoder.set_bitrate(self.planner.current().bitrate);
     }
 
     /// Keeps to this plan until the next [`AudioSender::adapt`].
     pub fn keep_to(&mut self, plan: Plan) {
         self.planner.set(plan);
-        self.encoder.set_bitrate(coded_rate(&plan));
+        self.encoder.set_bitrate(plan.bitrate);
     }
 
     /// The plan in force.
@@ -204,11 +202,6 @@ impl AudioSender {
         let ticks = since.as_micros() as u64 * u64::from(SAMPLE_RATE) * OPUS_TICKS_PER_SAMPLE / 1_000_000;
         Some(self.stream.sender_report(ntp, time + ticks))
     }
-}
-
-/// What the encoder is told so that it codes at the plan's rate.
-fn coded_rate(plan: &Plan) -> Bitrate {
-    if plan.packet > LONGEST_FRAME { plan.bitrate.permille(1090) } else { plan.bitrate }
 }
 
 fn samples(duration: Duration) -> usize {
