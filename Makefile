@@ -5,13 +5,14 @@ OUT ?= out/call
 SPEECH := testdata/speech/librivox_austen_0870.wav testdata/speech/codec2_speech_orig_16k.wav \
           testdata/speech/librivox_austen_0890.wav
 
-.PHONY: help call test lint browser-test fuzz bench bench-voice bench-speech doc clean
+.PHONY: help call test lint browser-test fuzz bench bench-voice bench-speech bench-adapt doc clean
 
 help:
 	@echo "make call    a real call of three on this machine, with a page to open afterwards"
 	@echo "make test    every test, the browser's included"
 	@echo "make lint    formatting and clippy, warnings denied"
 	@echo "make bench   benchmarks; make bench-voice: the voice table of the README"
+	@echo "make bench-adapt    the tables that plans are weighed with (engine/src/adapt/quality.rs)"
 	@echo "make bench-speech   docs/speech.md again: speech beside Opus, SILK, AMR-WB, NetEq, Chromium (about an hour)"
 	@echo "make fuzz    a minute of fuzzing for each parser (needs a nightly toolchain)"
 
@@ -50,6 +51,14 @@ bench-voice:
 	@test -x target/venv/bin/python || python3 -m venv target/venv
 	@target/venv/bin/pip install -q -r bench/requirements.txt
 	@target/venv/bin/python bench/voice.py
+
+# The tables that engine::adapt weighs plans with.
+bench-adapt:
+	@scripts/setup build
+	@$(CARGO) build --release -p undertone-cli
+	@test -x target/venv/bin/python || python3 -m venv target/venv
+	@target/venv/bin/pip install -q -r bench/requirements.txt
+	@target/venv/bin/python bench/adapt.py
 
 # docs/speech.md. SECTIONS="loss jitter" measures those alone; see bench/speech.py.
 bench-speech:

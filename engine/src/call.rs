@@ -31,7 +31,7 @@ const VIDEO_PAYLOAD: usize = 1_120;
 const LEVEL_EVERY: u64 = 5;
 /// The most that speech takes of a path however wide: above it, protection gains little. Where most packets are lost it
 /// gains much, and little of what is sent loads the far end.
-const SPEECH_MOST: Bitrate = Bitrate::from_kbps(92);
+const SPEECH_MOST: Bitrate = Bitrate::from_kbps(90);
 const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 const MANY_LOST: u16 = 600;
 /// Beyond this people stop talking to each other anyway.
@@ -41,6 +41,8 @@ const DEVICE_DELAY: Duration = Duration::from_millis(17);
 /// Finding each other takes two round trips, a third where they differ, and what the ends need themselves. Longer, and a
 /// packet was lost.
 const ROUGH_ABOVE: Duration = Duration::from_millis(40);
+/// Longer than this, and about every second packet was.
+const VERY_ROUGH_ABOVE: Duration = Duration::from_millis(1_000);
 /// Taken for the round trip until it is known.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Output kept for an owner who does not poll; beyond it, datagrams are dropped as a full socket would.
@@ -388,8 +390,8 @@ impl Call {
     }
 
     /// Packets got lost before there was any media.
-    fn on_rough_start(&mut self, now: Timestamp) {
-        self.path.on_rough_start();
+    fn on_rough_start(&mut self, now: Timestamp, very: bool) {
+        self.path.on_rough_start(very);
         for slot in &mut self.slots {
             if let Receiver::Audio(receiver) = &mut slot.receiver {
                 receiver.on_rough_start(now);
@@ -411,8 +413,11 @@ impl Call {
                     self.setup = Some(setup);
                     // A round trip that could not be measured tells of losses, not of a thin path.
                     self.path.start(now, self.session.stats().rtt.unwrap_or_default(), self.camera.is_some());
-                    if self.session.stats().rtt.is_some_and(|rtt| setup > rtt * 3 + ROUGH_ABOVE) {
-                        self.on_rough_start(now);
+                    let rtt = self.session.stats().rtt;
+                    // A round trip that could not be measured tells of losses too.
+                    let excess = setup.saturating_sub(rtt.unwrap_or_default() * 3);
+                    if excess > ROUGH_ABOVE {
+                        self.on_rough_start(now, excess > VERY_ROUGH_ABOVE);
                     }
                     self.events.push_back(Event::Connected { setup });
                 }

@@ -169,8 +169,8 @@ impl MediaPath {
     }
 
     /// Packets got lost before there was any media.
-    pub(crate) fn on_rough_start(&mut self) {
-        self.losses.on_rough_start();
+    pub(crate) fn on_rough_start(&mut self, very: bool) {
+        self.losses.on_rough_start(very);
     }
 
     /// How packets get lost lately.

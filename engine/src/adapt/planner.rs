@@ -59,8 +59,8 @@ pub struct LossMeter {
     run: (u64, Timestamp),
     /// The last runs of losses: when they ended, packets, time.
     runs: VecDeque<(Timestamp, u64, Duration)>,
-    /// Packets got lost before there was any media.
-    rough: bool,
+    /// What to expect while little is known.
+    expected: Expected,
 }
 
 /// What is remembered.
@@ -71,10 +71,17 @@ const RECENT: Duration = Duration::from_millis(700);
 const RECENT_RUNS: usize = 4;
 /// If so long has passed without a loss, where many would have been, losses are over; those in runs pause by nature.
 const CLEAR: Duration = Duration::from_millis(1_500);
-/// What is expected before anything is known, as if so many packets had told of it: the first losses of a call are heard
+/// Lost of a thousand, before anything is known, as if so many packets had told of it: the first losses of a call are heard
 /// like any other, and a second of protection costs little.
-const UNKNOWN: Loss = Loss { permille: 80, run: Duration::ZERO };
-const ROUGH: Loss = Loss { permille: 200, run: Duration::ZERO };
+#[derive(Clone, Copy, Debug)]
+struct Expected(u16);
+
+impl Default for Expected {
+    fn default() -> Expected {
+        Expected(80)
+    }
+}
+
 const EXPECTED_PACKETS: u64 = 16;
 /// Runs over which their mean is taken, and how many there must be: few if they are very long.
 const RUNS: usize = 16;
@@ -82,9 +89,9 @@ const RUNS_LEAST: u64 = 6;
 const LONG_RUNS_LEAST: u64 = 2;
 
 impl LossMeter {
-    /// Finding each other took so long that something must have been lost.
-    pub fn on_rough_start(&mut self) {
-        self.rough = true;
+    /// Finding each other took so long that something must have been lost, or, if `very` long, about every second packet.
+    pub fn on_rough_start(&mut self, very: bool) {
+        self.expected = Expected(if very { 500 } else { 200 });
     }
 
     /// A packet was lost or came; told in the order of sending.
@@ -109,12 +116,14 @@ impl LossMeter {
 
     /// What is to be expected. Shares are rounded, so that a plan is not made anew for every packet.
     pub fn loss(&self) -> Loss {
-        let unknown = if self.rough { ROUGH } else { UNKNOWN };
-        let Some(&(newest, _)) = self.packets.back() else { return unknown };
+        let Expected(expected) = self.expected;
+        let Some(&(newest, _)) = self.packets.back() else {
+            return Loss { permille: expected, run: Duration::ZERO };
+        };
         let within = |span: Duration| self.packets.iter().filter(move |(at, _)| newest.since(*at) <= span);
         let (packets, lost) = count(within(MEMORY));
         let mut permille =
-            (lost * 1000 + EXPECTED_PACKETS * u64::from(unknown.permille)) / (packets + EXPECTED_PACKETS);
+            (lost * 1000 + EXPECTED_PACKETS * u64::from(expected)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = count(within(RECENT));
         let runs = self.runs.iter().filter(|(end, ..)| newest.since(*end) <= RECENT).count();
         // Four standard deviations of what chance would make of the whole.
@@ -227,10 +236,12 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_yet_is_expected_to_be_a_little() {
-        assert_eq!(LossMeter::default().loss(), UNKNOWN);
+        let mut meter_at_start = LossMeter::default();
+        assert_eq!(meter_at_start.loss().permille, 80);
         assert_eq!(meter(100, |_| false).loss(), Loss::default());
-        let mut rough = LossMeter::default();
-        rough.on_rough_start();
-        assert_eq!(rough.loss(), ROUGH);
+        meter_at_start.on_rough_start(false);
+        assert_eq!(meter_at_start.loss().permille, 200);
+        meter_at_start.on_rough_start(true);
+        assert_eq!(meter_at_start.loss().permille, 500);
     }
 }

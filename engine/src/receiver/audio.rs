@@ -137,17 +137,19 @@ struct Patience {
 
 /// Playout moves in steps of 10 ms, and would settle so much above what is asked for on average.
 const EARLY: Duration = Duration::from_millis(5);
-/// Where packets were lost for so long, they are again; and playout does not move for less.
-const HELD_FOR: Duration = Duration::from_secs(8);
+/// Where a packet was lost less long ago, more are to come.
+const LOSSY_FOR: Duration = Duration::from_secs(8);
+/// While they come, playout does not move for a shorter wait that has sufficed for less long.
+const HELD_FOR: Duration = Duration::from_secs(20);
 
 impl Patience {
     fn update(&mut self, now: Timestamp, lost: u64, reach: Duration) -> Duration {
         if lost != std::mem::replace(&mut self.lost, lost) {
             self.loss = Some(now);
         }
-        let lossy = self.loss.is_some_and(|loss| now.since(loss) < HELD_FOR);
+        let lossy = self.loss.is_some_and(|loss| now.since(loss) < LOSSY_FOR);
         let wanted = if lossy { reach } else { Duration::ZERO };
-        if wanted >= self.held || now.since(self.needed) >= HELD_FOR {
+        if wanted >= self.held || !lossy || now.since(self.needed) >= HELD_FOR {
             (self.held, self.needed) = (wanted, now);
         }
         self.held

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""The tables of engine/src/adapt/quality.rs: what listeners hear of rates, losses and deep redundancy.
+
+    make bench-adapt
+
+Runs `undertone lab speech` with fixed plans and scores what was heard with PESQ-WB. Quality is PESQ above 1; a flaw is its
+inverse, and flaws add: what a share of concealed or deep speech adds, for the whole of it, is what the tables hold, in
+thousandths. Learned on the four clips below and on independent losses; `docs/speech.md` shows what comes of it on nine clips
+and on outages too.
+"""
+
+import json
+import multiprocessing
+import pathlib
+import subprocess
+import tempfile
+
+import numpy as np
+
+import score
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+UNDERTONE = ROOT / "target/release/undertone"
+CLIPS = [
+    ROOT / "testdata/speech" / name
+    for name in (
+        "librivox_austen_0870.wav",
+        "codec2_speech_orig_16k.wav",
+        "asterisk_fr_demo-congrats.wav",
+        "asterisk_ru_demo-congrats.wav",
+    )
+]
+SEEDS = (1, 2)
+RATES = (6, 6.5, 7, 7.5, 8, 9, 10, 11, 12, 14, 16, 18, 20, 23)
+QUANTISERS = (2, 4, 6, 8, 10)
+
+
+def one(job):
+    clip, seed, plan, loss, lookahead = job
+    with tempfile.TemporaryDirectory() as out:
+        command = [UNDERTONE, "lab", "speech", "--speech", clip, "--wire-kbps", "1000", "--loss", str(loss)]
+        command += ["--lookahead-ms", str(lookahead), "--seed", str(seed), "--plan", json.dumps(plan)]
+        command += ["--out", out, "--json"]
+        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        out = pathlib.Path(out)
+        heard = score.pesq_wb(*score.align(score.read(out / "sent.wav"), score.read(out / "received.wav"))[:2])
+    return heard, result["concealed_ratio"], result["recovered"]["dred"]
+
+
+def measure(pool, plan, loss=0, lookahead=0):
+    """Mean PESQ, share concealed, share from deep redundancy."""
+    jobs = [(clip, seed, plan, loss, lookahead) for clip in CLIPS for seed in (SEEDS if loss else SEEDS[:1])]
+    return np.mean(pool.map(one, jobs), axis=0)
+
+
+def flaw(pesq):
+    return 1 / (pesq - 1)
+
+
+def main():
+    with multiprocessing.Pool(2) as pool:
+        print("RATES: bit/s, quality at 20 ms and at longer packets, in thousandths")
+        for kbps in RATES:
+            short, long = (measure(pool, {"packet_ms": ms, "kbps": kbps})[0] for ms in (20, 60))
+            print(f"    ({1000 * kbps:6.0f}, {1000 * (short - 1):5.0f}, {1000 * (long - 1):5.0f}),", flush=True)
+        print("PACKETS: ms, flaw of concealed speech, flaw of deep speech at quantiser 4")
+        concealed_flaws = {}
+        for ms in (20, 40, 60, 120):
+            plan = {"packet_ms": ms, "kbps": 16}
+            clean = flaw(measure(pool, plan)[0])
+            pesq, concealed, _ = measure(pool, plan, loss=4)
+            concealed_flaws[ms] = (flaw(pesq) - clean) / concealed
+            deep = deep_flaw(pool, plan, 4, clean, concealed_flaws[ms])
+            print(f"    ({ms:3}, {1000 * concealed_flaws[ms]:5.0f}, {1000 * deep:5.0f}),", flush=True)
+        print("QUANTISERS: flaw of deep speech, in packets of 60 ms")
+        plan = {"packet_ms": 60, "kbps": 12}
+        clean = flaw(measure(pool, plan)[0])
+        for quantiser in QUANTISERS:
+            deep = deep_flaw(pool, plan, quantiser, clean, concealed_flaws[60])
+            print(f"    ({quantiser:2}, {1000 * deep:5.0f}),", flush=True)
+
+
+def deep_flaw(pool, plan, quantiser, clean, concealed_flaw):
+    redundancy = {"span_ms": 480, "quantiser": quantiser, "slope": 2}
+    pesq, concealed, deep = measure(pool, {**plan, "redundancy": redundancy}, loss=25, lookahead=480)
+    return (flaw(pesq) - clean - concealed_flaw * concealed) / deep
+
+
+if __name__ == "__main__":
+    main()
