@@ -68,13 +68,13 @@ impl LossMeter {
             // Congestion would have ended with its cause. What chance alone had raised falls too, but not
             // so far.
             if share * 10 >= before * 4 {
-                self.inherent = self.inherent.max(share).max(before);
+                self.inherent = self.inherent.max(share);
                 return Verdict::Refuted;
             }
             return Verdict::Confirmed;
         }
         if share < self.inherent {
-            self.inherent -= (self.inherent - share) / 256;
+            self.inherent -= (self.inherent - share) / 64;
         }
         // Two standard deviations of the count, so that chance is not taken for change.
         let deviation = (share.max(self.inherent) * (1000 - share.min(900)) / packets).isqrt();
