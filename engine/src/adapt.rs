@@ -273,7 +273,7 @@ impl Search<'_> {
                     bitrate: LEAST_RATE,
                     protection: protection(after as u8),
                     redundancy: quantiser.map(|(quantiser, ..)| Redundancy {
-                        span: span(packet * after as u32),
+                        span: span(packet * after as u32, self.path.slack),
                         quantiser,
                         slope: SLOPE,
                     }),
@@ -315,10 +315,11 @@ fn take(best: &mut Option<(i64, Plan)>, worth: i64, plan: Plan) {
     }
 }
 
-/// Deep redundancy comes in steps of 40 ms, and begins a little before the packet that carries it.
-fn span(back: Duration) -> Duration {
-    let ms = back.as_millis() as u64 + 20;
-    Duration::from_millis(ms.next_multiple_of(40).min(1_040))
+/// Deep redundancy comes in steps of 40 ms, and begins up to 40 ms before the packet that carries it.
+/// Of what is longer ago than anybody waits, nothing is told.
+fn span(back: Duration, slack: Duration) -> Duration {
+    let ms = (back.as_millis() as u64 + 45).next_multiple_of(40);
+    Duration::from_millis(ms.min((slack.as_millis() as u64 + 40) / 40 * 40).min(1_040))
 }
 
 /// The word for a plan after which `left` of a million packets are lost for good, `deep` of them but for their gist.

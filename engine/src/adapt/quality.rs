@@ -30,7 +30,7 @@ pub(super) const QUANTISERS: [(u8, u64, u64); 5] =
 pub(super) const PACKETS: [(Duration, u64, u64); 4] = [
     (Duration::from_millis(20), 4_000, 350),
     (Duration::from_millis(40), 4_500, 250),
-    (Duration::from_millis(60), 5_000, 0),
+    (Duration::from_millis(60), 6_500, 0),
     (Duration::from_millis(120), 7_000, 300),
 ];
 
