@@ -273,7 +273,7 @@ impl Search<'_> {
                     bitrate: LEAST_RATE,
                     protection: protection(after as u8),
                     redundancy: quantiser.map(|(quantiser, ..)| Redundancy {
-                        span: span(packet * after as u32, self.path.slack),
+                        span: span(packet * after as u32, packet, self.path.slack),
                         quantiser,
                         slope: SLOPE,
                     }),
@@ -317,8 +317,10 @@ fn take(best: &mut Option<(i64, Plan)>, worth: i64, plan: Plan) {
 
 /// Deep redundancy comes in steps of 40 ms, and begins up to 40 ms before the packet that carries it.
 /// Of what is longer ago than anybody waits, nothing is told.
-fn span(back: Duration, slack: Duration) -> Duration {
-    let ms = (back.as_millis() as u64 + 45).next_multiple_of(40);
+/// What is not reached is a whole packet, so long ones are told a little more than short ones.
+fn span(back: Duration, packet: Duration, slack: Duration) -> Duration {
+    let more = (packet.as_millis() as u64 * 3 / 4).max(20);
+    let ms = (back.as_millis() as u64 + more).next_multiple_of(40);
     Duration::from_millis(ms.min((slack.as_millis() as u64 + 40) / 40 * 40).min(1_040))
 }
 
