@@ -5,7 +5,7 @@ OUT ?= out/call
 SPEECH := testdata/speech/librivox_austen_0870.wav testdata/speech/codec2_speech_orig_16k.wav \
           testdata/speech/librivox_austen_0890.wav
 
-.PHONY: help call test lint browser-test fuzz bench bench-voice bench-speech bench-adapt doc clean
+.PHONY: help call test lint browser-test fuzz bench bench-voice bench-speech bench-adapt bench-python doc clean
 
 help:
 	@echo "make call    a real call of three on this machine, with a page to open afterwards"
@@ -44,20 +44,19 @@ fuzz:
 	@scripts/setup build
 	scripts/fuzz 60
 
-# The README's voice table. PESQ comes from a Python package; it is not needed for anything else.
-bench-voice:
+# The scores come from Python packages, which are not needed for anything else.
+bench-python:
 	@scripts/setup build
 	@$(CARGO) build --release -p undertone-cli
 	@test -x target/venv/bin/python || python3 -m venv target/venv
 	@target/venv/bin/pip install -q -r bench/requirements.txt
+
+# The README's voice table.
+bench-voice: bench-python
 	@target/venv/bin/python bench/voice.py
 
 # The tables that engine::adapt weighs plans with.
-bench-adapt:
-	@scripts/setup build
-	@$(CARGO) build --release -p undertone-cli
-	@test -x target/venv/bin/python || python3 -m venv target/venv
-	@target/venv/bin/pip install -q -r bench/requirements.txt
+bench-adapt: bench-python
 	@target/venv/bin/python bench/adapt.py
 
 # docs/speech.md. SECTIONS="loss jitter" measures those alone; see bench/speech.py.

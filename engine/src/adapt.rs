@@ -162,7 +162,7 @@ const REPAIR_LEAST: u32 = 60;
 /// More packets back than this the code does not reach.
 const WINDOW_MAX: usize = 25;
 /// Copies more than this on one packet are worth less than the code.
-const COPIES_MAX: usize = 3;
+pub(crate) const COPIES_MAX: usize = 3;
 /// Deep redundancy gets coarser with age by so much.
 const SLOPE: u8 = 2;
 /// What DRED says before its first 40 ms, in bits, and the bytes that hold it in the packet.

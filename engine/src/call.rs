@@ -412,10 +412,9 @@ impl Call {
                     let setup = now.since(self.started.unwrap_or(now));
                     self.setup = Some(setup);
                     // A round trip that could not be measured tells of losses, not of a thin path.
-                    self.path.start(now, self.session.stats().rtt.unwrap_or_default(), self.camera.is_some());
-                    let rtt = self.session.stats().rtt;
-                    // A round trip that could not be measured tells of losses too.
-                    let excess = setup.saturating_sub(rtt.unwrap_or_default() * 3);
+                    let rtt = self.session.stats().rtt.unwrap_or_default();
+                    self.path.start(now, rtt, self.camera.is_some());
+                    let excess = setup.saturating_sub(rtt * 3);
                     if excess > ROUGH_ABOVE {
                         self.on_rough_start(now, excess > VERY_ROUGH_ABOVE);
                     }

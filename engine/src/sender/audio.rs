@@ -1,7 +1,7 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
 use crate::OPUS_TICKS_PER_SAMPLE;
-use crate::adapt::{Path, Plan, Planner, Protection};
+use crate::adapt::{COPIES_MAX, Path, Plan, Planner, Protection};
 use crate::receiver::{Formats, protected};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,9 +43,6 @@ pub struct AudioSender {
     /// Bytes of its symbols.
     symbol: usize,
 }
-
-/// Copies on one packet at most.
-const COPIES_MAX: usize = 3;
 
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
 const VOICE_LEVEL: u8 = 50;
@@ -123,6 +120,10 @@ impl AudioSender {
     /// the speech alone.
     pub fn protect(&mut self, header: Header, payload: Vec<u8>, whole: bool) -> (Header, Vec<u8>) {
         let plan = self.plan();
+        if !matches!(plan.protection, Protection::Copies(_)) {
+            // Copies are of the packets right before, and these are not remembered now.
+            self.before.clear();
+        }
         match (plan.protection, self.formats) {
             (Protection::Code { window, permille }, Formats { rlc: Some(rlc), .. }) => {
                 let mean = plan.bitrate.as_bps() as u128 * plan.packet.as_micros() / 8_000_000;
@@ -174,8 +175,11 @@ impl AudioSender {
 
     /// Plans anew for the path as known now.
     pub fn adapt(&mut self, now: Timestamp, path: &Path) {
-        self.planner.update(now, path);
-        self.encoder.set_bitrate(self.planner.current().bitrate);
+        let before = self.planner.current();
+        let plan = self.planner.update(now, path);
+        if plan.bitrate != before.bitrate {
+            self.encoder.set_bitrate(plan.bitrate);
+        }
     }
 
     /// Keeps to this plan until the next [`AudioSender::adapt`].
