@@ -1,0 +1,41 @@
+//! Faster and slower, as the jitter buffer orders.
+
+use super::{AudioReceiver, samples};
+use crate::FRAME_SAMPLES;
+use std::time::Duration;
+use undertone_codec::stretch::Change;
+
+/// How much is stretched at once: what the pitch of most voices needs and packets have at least.
+const PIECE_SAMPLES: usize = 2 * FRAME_SAMPLES;
+
+/// To take so much out of a piece, or put it in, is urgent.
+const URGENT_SAMPLES: usize = FRAME_SAMPLES;
+
+impl AudioReceiver {
+    /// Changes the length of what was just decoded by about `budget`, as far as pitch periods allow. What is not played
+    /// yet of the sound before serves to find them. Long packets are changed piece by piece.
+    pub(super) fn stretch(&mut self, change: Change, budget: Duration) {
+        let pieces = self.scratch.len().div_ceil(PIECE_SAMPLES).max(1);
+        let share = samples(budget) / pieces;
+        let urgent = share >= URGENT_SAMPLES;
+        let unplayed = self.queue.pcm.len();
+        std::mem::swap(&mut self.scratch, &mut self.decoded);
+        self.scratch.clear();
+        self.scratch.append(&mut self.queue.pcm);
+        for piece in self.decoded.chunks(PIECE_SAMPLES) {
+            self.scratch.extend_from_slice(piece);
+            let block = self.scratch.len().saturating_sub(piece.len() + FRAME_SAMPLES);
+            self.block.clear();
+            self.block.extend(self.scratch.drain(block..));
+            let changed =
+                self.stretcher.stretch(&mut self.block, change, share, urgent).unsigned_abs() as u64;
+            self.scratch.append(&mut self.block);
+            match change {
+                Change::Faster => self.stretched.0 += changed,
+                Change::Slower => self.stretched.1 += changed,
+            }
+        }
+        let unplayed = unplayed.min(self.scratch.len());
+        self.queue.pcm.extend(self.scratch.drain(..unplayed));
+    }
+}
