@@ -267,3 +267,46 @@ proptest! {
         let _ = decoder.decode(&packet, &mut pcm);
     }
 }
+
+/// The network that makes sound of deep redundancy goes astray once in some hundred losses, and roars at full scale.
+#[test]
+fn what_is_brought_back_never_roars() {
+    let wanted = Redundancy { span: Duration::from_millis(400), quantiser: 2, slope: 2 };
+    let mut random = 1u32;
+    let mut draw = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        random >> 16
+    };
+    for name in ["librivox_austen_0870.wav", "librivox_austen_0920.wav", "codec2_speech_orig_16k.wav"] {
+        let packets = encode(18, MS_20, wanted, &speech::clip(name));
+        let whole = decode(&packets);
+        let loudest = whole.chunks(MS_20).map(energy).fold(0.0, f64::max);
+        for _ in 0..4 {
+            let (mut decoder, mut out) = (Decoder::new(DecoderConfig::default()).unwrap(), Vec::new());
+            let mut lost = 0;
+            for (_, packet) in &packets {
+                // Outages of some hundred milliseconds, half of the time.
+                let outage = if lost > 0 { 12 } else { 88 };
+                if draw() % 100 >= outage {
+                    lost += 1;
+                    continue;
+                }
+                let span = decoder.parse_dred(packet);
+                for offset in (1..=lost).rev().map(|back| back * MS_20) {
+                    let reached = span.is_some_and(|span| offset <= span.reach);
+                    if !(reached && decoder.recover_dred(offset, MS_20, &mut out)) {
+                        decoder.conceal(MS_20, &mut out);
+                    }
+                }
+                lost = 0;
+                decoder.decode(packet, &mut out).unwrap();
+            }
+            let roar = out.chunks(MS_20).map(energy).fold(0.0, f64::max);
+            assert!(
+                roar < 3.0 * loudest,
+                "{:.0} dB louder than anybody was",
+                10.0 * (roar / loudest).log10()
+            );
+        }
+    }
+}

@@ -57,8 +57,17 @@ pub struct Decoder {
     /// True once the network has run over it, which most redundancy never needs.
     processed: bool,
     /// The state at the last [`Decoder::remember`].
-    remembered: Box<[MaybeUninit<u8>]>,
+    remembered: State,
+    /// The state before the sound that was made up last.
+    undo: State,
+    /// The last step that was played.
+    last: [i16; STEP],
+    /// Mean square of the loudest step of late.
+    recent: u64,
 }
+
+/// A copy of libopus's decoder.
+type State = Box<[MaybeUninit<u8>]>;
 
 // SAFETY: as for the encoder.
 unsafe impl Send for Decoder {}
@@ -76,8 +85,10 @@ impl Decoder {
         let raw = NonNull::new(raw).ok_or(failed(code))?;
         // SAFETY: takes and gives plain numbers.
         let size = unsafe { sys::opus_decoder_get_size(1) };
-        let remembered = vec![MaybeUninit::uninit(); usize::try_from(size).unwrap_or(0)].into();
-        let mut decoder = Decoder { raw, dred, span: None, processed: false, remembered };
+        let size = usize::try_from(size).unwrap_or(0);
+        let [remembered, undo] = [(); 2].map(|()| vec![MaybeUninit::uninit(); size].into());
+        let mut decoder =
+            Decoder { raw, dred, span: None, processed: false, remembered, undo, last: [0; STEP], recent: 0 };
         decoder.remember();
         decoder.set_level(config.level);
         Ok(decoder)
@@ -104,8 +115,12 @@ impl Decoder {
     pub fn decode(&mut self, packet: &[u8], out: &mut Vec<i16>) -> Result<usize, CodecError> {
         let samples = packet_samples(packet)
             .ok_or(CodecError::PeerMisbehaved { codec: "opus", what: "a packet that is not RFC 6716" })?;
+        let before = out.len();
         match self.run(Some(packet), samples, false, out) {
-            Ok(decoded) => Ok(decoded),
+            Ok(decoded) => {
+                self.remember_last(before, out);
+                Ok(decoded)
+            }
             Err(_) => {
                 Err(CodecError::PeerMisbehaved { codec: "opus", what: "a packet that does not decode" })
             }
@@ -118,9 +133,17 @@ impl Decoder {
         let samples = samples.next_multiple_of(QUANTUM);
         let whole = out.len() + samples;
         while out.len() < whole {
-            let part = (whole - out.len()).min(LONGEST); // libopus keeps a part on the stack
+            let part = (whole - out.len()).min(STEP);
+            copy(self.raw, &mut self.undo);
+            let before = out.len();
             if !matches!(self.run(None, part, false, out), Ok(1..)) {
                 break;
+            }
+            if square(&out[before..]) > self.recent.max(QUIET_SQUARE) * ASTRAY {
+                out.truncate(before);
+                self.turn_back(part, out);
+            } else {
+                self.remember_last(before, out);
             }
         }
         // Silence is the honest answer if even concealment fails: the playout clock must move on.
@@ -133,27 +156,12 @@ impl Decoder {
     /// Why: concealment moves the state on as if a packet had been lost. Where packets are only late, the next one
     /// decodes as it was coded if the state goes back to where the last one left it.
     pub fn remember(&mut self) {
-        // SAFETY: the state is `remembered.len()` bytes, all in one block that is "position independent and can be
-        // freely copied" (opus.h); the two do not overlap.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                self.raw.as_ptr().cast::<MaybeUninit<u8>>(),
-                self.remembered.as_mut_ptr(),
-                self.remembered.len(),
-            )
-        }
+        copy(self.raw, &mut self.remembered);
     }
 
     /// Goes back to the state last remembered, at first that of a new decoder. May be called again and again.
     pub fn rewind(&mut self) {
-        // SAFETY: as above; `remembered` was filled when the decoder was made.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                self.remembered.as_ptr(),
-                self.raw.as_ptr().cast::<MaybeUninit<u8>>(),
-                self.remembered.len(),
-            )
-        }
+        restore(self.raw, &self.remembered);
     }
 
     /// Appends the `samples` before `next_packet` from the low-rate copy that it carries, with what lies
@@ -189,6 +197,20 @@ impl Decoder {
             return false;
         }
         let before = out.len();
+        // In steps, since the network that turns it into sound goes astray now and then, and roars.
+        for done in (0..samples).step_by(STEP) {
+            let part = STEP.min(samples - done);
+            if !self.recover_part(offset - done, part, out) {
+                out.truncate(before);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn recover_part(&mut self, offset: usize, samples: usize, out: &mut Vec<i16>) -> bool {
+        copy(self.raw, &mut self.undo);
+        let before = out.len();
         out.resize(before + samples, 0);
         // SAFETY: both handles are valid, the redundancy was parsed and processed, and `out` has room for
         // `samples` past `before`.
@@ -201,11 +223,37 @@ impl Decoder {
                 samples as i32,
             )
         };
-        let whole = usize::try_from(decoded) == Ok(samples);
-        if !whole {
-            out.truncate(before);
+        if usize::try_from(decoded) != Ok(samples) {
+            return false;
         }
-        whole
+        let told = self.dred.loudness(offset, samples);
+        if told.is_some_and(|told| square(&out[before..]) as f32 > told * ASTRAY_FROM_TOLD) {
+            out.truncate(before);
+            self.turn_back(samples, out);
+        } else {
+            self.remember_last(before, out);
+        }
+        true
+    }
+
+    /// The step that went astray is undone, and what was last played is played backwards instead, lower: it joins.
+    fn turn_back(&mut self, samples: usize, out: &mut Vec<i16>) {
+        restore(self.raw, &self.undo);
+        let start = out.len();
+        out.extend((0..samples).map(|back| {
+            let last = STEP.saturating_sub(1 + back % STEP);
+            (i32::from(self.last[last]) * 3 / 4) as i16
+        }));
+        self.remember_last(start, out);
+    }
+
+    /// Keeps the last step of what is played.
+    fn remember_last(&mut self, from: usize, out: &[i16]) {
+        let fresh = &out[from..];
+        let fresh = &fresh[fresh.len().saturating_sub(STEP)..];
+        self.last.copy_within(fresh.len().., 0);
+        self.last[STEP - fresh.len()..].copy_from_slice(fresh);
+        self.recent = square(fresh).max(self.recent - self.recent / RECENT_STEPS);
     }
 
     fn run(
@@ -233,6 +281,58 @@ impl Decoder {
         out.truncate(before + usize::try_from(decoded).unwrap_or(0));
         usize::try_from(decoded).map_err(|_| failed(decoded))
     }
+}
+
+/// The state is "position independent and can be freely copied" (opus.h).
+fn copy(from: NonNull<sys::OpusDecoder>, to: &mut State) {
+    // SAFETY: the decoder is one block of `to.len()` bytes; the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(from.as_ptr().cast::<MaybeUninit<u8>>(), to.as_mut_ptr(), to.len()) }
+}
+
+/// The way back; `from` was filled by [`copy`] from the same decoder.
+fn restore(to: NonNull<sys::OpusDecoder>, from: &State) {
+    // SAFETY: as above.
+    unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr().cast::<MaybeUninit<u8>>(), from.len()) }
+}
+
+/// Sound that was made up is judged in steps of 20 ms.
+const STEP: usize = SAMPLE_RATE as usize / 50;
+/// How fast the loudest step is forgotten (to 1/e): a fifth of a second.
+const RECENT_STEPS: u64 = 10;
+/// What is made up of nothing goes on as it was; this many times as strong, in mean square, the network went astray.
+const ASTRAY: u64 = 8;
+/// So quiet, in mean square, that nothing can be said.
+const QUIET_SQUARE: u64 = 10_000;
+/// Sound made of deep redundancy is up to 1 600 times as strong as [`Dred::loudness`], by their units; astray it is 7 000
+/// times and more.
+const ASTRAY_FROM_TOLD: f32 = 3_000.0;
+
+/// Features of 10 ms as lpcnet counts them: 18 of the cepstrum, pitch, and how voiced it is.
+const FEATURES: usize = 20;
+const BANDS: usize = 18;
+/// How many the decoder has room for.
+const FEATURE_VECTORS: usize = 2 * 52;
+/// Widths of lpcnet's bands, in the narrowest.
+const BAND_WIDTHS: [f32; BANDS] =
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 6.0, 6.0, 3.0];
+
+/// The energy of a cepstrum: its bands are its inverse DCT, as logarithms.
+fn band_energy(features: &[f32; FEATURES]) -> f32 {
+    let bands = BANDS as f32;
+    let band = |at: usize| -> f32 {
+        let mean = (features[0] + 4.0) * 0.5f32.sqrt();
+        let shape: f32 = (1..BANDS)
+            .map(|n| features[n] * ((at as f32 + 0.5) * n as f32 * std::f32::consts::PI / bands).cos())
+            .sum();
+        10f32.powf((mean + shape) * (2.0 / bands).sqrt())
+    };
+    (0..BANDS).map(|at| BAND_WIDTHS[at] * band(at)).sum()
+}
+
+/// Mean square.
+fn square(pcm: &[i16]) -> u64 {
+    let sum: u64 = pcm.iter().map(|&sample| u64::from(sample.unsigned_abs()).pow(2)).sum();
+    sum / pcm.len().max(1) as u64
 }
 
 impl Drop for Decoder {
@@ -287,6 +387,30 @@ impl Dred {
         let (reach, end) = (usize::try_from(reach).ok()?, usize::try_from(end).ok()?);
         // The wire can claim that it ends 20 s ago, where no encoder has anything to tell.
         (reach > end && end <= DRED_LONGEST).then_some(DredSpan { reach, end })
+    }
+
+    /// How strong the sound of `samples`, which begin `offset` samples before the packet, is by what was unpacked and
+    /// processed: the energy of its 18 bands (lpcnet's cepstrum), in its own units. `None` if that cannot be read.
+    fn loudness(&self, offset: usize, samples: usize) -> Option<f32> {
+        // SAFETY: takes and gives plain numbers.
+        let size = usize::try_from(unsafe { sys::opus_dred_get_size() }).ok()?;
+        let state = self.state.as_ptr().cast::<u8>();
+        // SAFETY: `OpusDRED` (dred_decoder.h of the pinned version) begins with 104 vectors of 20 features and ends with
+        // three integers: latents, stage, offset. What lies between is not read. Aligned, since malloc aligns and its size
+        // is a multiple of 4. Features and integers are written by `opus_dred_parse` and `opus_dred_process`.
+        let (features, [latents, _, shift]) = unsafe {
+            let tail = state.add(size.checked_sub(12)?).cast::<[c_int; 3]>().read();
+            (std::slice::from_raw_parts(state.cast::<[f32; FEATURES]>(), FEATURE_VECTORS), tail)
+        };
+        let valid = 4 * usize::try_from(latents).ok()?;
+        // As opus_decode_native counts: the newest come first, and the first two only set the network going.
+        let first = (offset as i64 + i64::from(shift) * 40).div_euclid(160) - 2;
+        (0..samples.div_ceil(160) as i64)
+            .filter_map(|step| {
+                features[..valid.min(FEATURE_VECTORS)].get(usize::try_from(first - step).ok()?)
+            })
+            .map(band_energy)
+            .reduce(f32::max)
     }
 
     /// Runs the network over what was unpacked.
