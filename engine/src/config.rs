@@ -1,5 +1,6 @@
 //! What a call is told at its beginning.
 
+use crate::Effort;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use undertone_media::Bitrate;
@@ -51,6 +52,8 @@ pub struct Config {
     pub local: Vec<SocketAddr>,
     /// Whether we have a microphone. Default yes.
     pub audio: bool,
+    /// How much of the processor coding and decoding speech may take. Default medium.
+    pub effort: Effort,
     /// The camera, if there is one. Default none.
     pub video: Option<VideoConfig>,
     /// How many others can be heard at once. Default 3: more voices at once are noise.
@@ -84,6 +87,7 @@ impl Config {
             role,
             local,
             audio: true,
+            effort: Effort::default(),
             video: None,
             audio_slots: 3,
             video_slots: 0,

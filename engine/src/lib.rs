@@ -14,6 +14,7 @@
 pub mod adapt;
 mod call;
 mod config;
+mod effort;
 mod event;
 mod media_path;
 mod negotiation;
@@ -24,6 +25,7 @@ mod transform;
 
 pub use call::Call;
 pub use config::{Config, Role, VideoConfig};
+pub use effort::Effort;
 pub use event::{Event, Failure, Participant, SlotEvent};
 pub use receiver::{Origin, Played};
 pub use stats::{AudioSlotStats, Stats, VideoSlotStats};

@@ -13,13 +13,13 @@ mod stretch;
 pub use packets::Formats;
 pub(crate) use packets::protected;
 
-use crate::{FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
+use crate::{Effort, FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
 use gap::{Gap, TAIL_SAMPLES};
 use patience::{EARLY, Patience};
 use queue::Queue;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use undertone_codec::opus::{self, Decoder, DecoderConfig, Level};
+use undertone_codec::opus::{self, Decoder, DecoderConfig};
 use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{How, JitterBuffer, Playout, Stretch};
@@ -107,6 +107,7 @@ impl AudioReceiver {
         stream: RecvStream,
         formats: Formats,
         playout: undertone_jitter::Config,
+        effort: Effort,
     ) -> Result<AudioReceiver, CodecError> {
         Ok(AudioReceiver {
             code: rlc::Decoder::new(stream.config().payload_type),
@@ -118,7 +119,7 @@ impl AudioReceiver {
             repaired: BTreeMap::new(),
             deep: None,
             jitter: JitterBuffer::new(playout),
-            decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
+            decoder: Decoder::new(DecoderConfig { level: effort.level() })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             queue: Queue::new(),
             scratch: Vec::with_capacity(12 * FRAME_SAMPLES),

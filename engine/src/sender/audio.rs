@@ -1,8 +1,8 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::OPUS_TICKS_PER_SAMPLE;
 use crate::adapt::{COPIES_MAX, Path, Plan, Planner, Protection};
 use crate::receiver::{Formats, protected};
+use crate::{Effort, OPUS_TICKS_PER_SAMPLE};
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
@@ -52,10 +52,16 @@ impl AudioSender {
     ///
     /// # Errors
     /// `CodecError` if the encoder cannot be made.
-    pub fn new(stream: SendStream, formats: Formats, path: &Path) -> Result<AudioSender, CodecError> {
+    pub fn new(
+        stream: SendStream,
+        formats: Formats,
+        effort: Effort,
+        path: &Path,
+    ) -> Result<AudioSender, CodecError> {
         let planner = Planner::new(path);
         let encoder = Encoder::new(&EncoderConfig {
             bitrate: planner.current().bitrate,
+            complexity: effort.complexity(),
             redundancy: path.peer.redundancy,
             ..EncoderConfig::default()
         })?;
