@@ -24,7 +24,7 @@ mod stats;
 mod transform;
 
 pub use call::Call;
-pub use config::{Config, Role, VideoConfig};
+pub use config::{Coding, Config, Role, VideoConfig};
 pub use effort::Effort;
 pub use event::{Event, Failure, Participant, SlotEvent};
 pub use receiver::{Origin, Played};

@@ -7,15 +7,18 @@
 mod gap;
 mod packets;
 mod patience;
+mod pause;
 mod queue;
 mod stretch;
 
 pub use packets::Formats;
 pub(crate) use packets::protected;
+pub(crate) use pause::{empty, empty_duration};
 
 use crate::{Effort, FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
 use gap::{Gap, TAIL_SAMPLES};
 use patience::{EARLY, Patience};
+use pause::Background;
 use queue::Queue;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -77,6 +80,7 @@ pub struct AudioReceiver {
     jitter: JitterBuffer,
     decoder: Decoder,
     stretcher: Stretcher,
+    background: Background,
     queue: Queue,
     scratch: Vec<i16>,
     /// How what was made up would have gone on.
@@ -109,6 +113,7 @@ impl AudioReceiver {
         playout: undertone_jitter::Config,
         effort: Effort,
     ) -> Result<AudioReceiver, CodecError> {
+        let seed = stream.config().ssrc.0;
         Ok(AudioReceiver {
             code: rlc::Decoder::new(stream.config().payload_type),
             stream,
@@ -121,6 +126,7 @@ impl AudioReceiver {
             jitter: JitterBuffer::new(playout),
             decoder: Decoder::new(DecoderConfig { level: effort.level() })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
+            background: Background::new(seed),
             queue: Queue::new(),
             scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
             tail: Vec::with_capacity(TAIL_SAMPLES),
@@ -176,6 +182,7 @@ impl AudioReceiver {
     fn act(&mut self, playout: Playout) {
         self.scratch.clear();
         let (origin, time) = match playout {
+            Playout::Play { packet, stretch, .. } if self.pause(&packet, stretch) => (Origin::Silence, None),
             Playout::Play { packet, stretch, .. } => {
                 let joins = self.resume(packet.time);
                 if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
@@ -188,6 +195,8 @@ impl AudioReceiver {
                     let before = self.scratch.len() as i64;
                     if joins {
                         self.join(stretch);
+                    } else {
+                        self.background.join(&mut self.scratch);
                     }
                     let paused = self.stretcher.pause(&self.scratch);
                     self.jitter.heard(paused);
@@ -237,11 +246,12 @@ impl AudioReceiver {
             }
             Playout::Silence { duration } => {
                 self.make_up(samples(duration), true);
-                self.scratch.resize(samples(duration), 0);
+                self.background.fill(samples(duration), &mut self.scratch);
                 (Origin::Silence, None)
             }
             Playout::Wait => return,
         };
+        self.remember(origin);
         self.queue.push(&self.scratch, origin, time);
     }
 
