@@ -55,6 +55,9 @@ pub struct CallArgs {
     /// Leave after this many seconds. Default: stay until interrupted.
     #[arg(long, value_name = "N")]
     pub secs: Option<u64>,
+    /// How speech is coded and decoded.
+    #[command(flatten)]
+    pub coding: CodingArgs,
     /// The name that others see.
     #[arg(long, default_value = "undertone")]
     pub name: String,
@@ -74,6 +77,44 @@ pub struct CallArgs {
 
 const fn default_source() -> &'static str {
     if cfg!(feature = "device") { "device" } else { "tone" }
+}
+
+/// How much of the processor speech may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Effort {
+    /// A slow processor, or one that has other things to do.
+    Low,
+    /// What nearly every processor has to spare.
+    Medium,
+    /// Whatever helps.
+    High,
+}
+
+impl From<Effort> for undertone_engine::Effort {
+    fn from(effort: Effort) -> undertone_engine::Effort {
+        match effort {
+            Effort::Low => undertone_engine::Effort::Low,
+            Effort::Medium => undertone_engine::Effort::Medium,
+            Effort::High => undertone_engine::Effort::High,
+        }
+    }
+}
+
+/// How speech is coded and decoded.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CodingArgs {
+    /// How much of the processor coding and decoding speech may take.
+    #[arg(long, value_enum, default_value = "medium")]
+    pub effort: Effort,
+    /// Send next to nothing while nobody speaks; the listener's end makes comfort noise meanwhile.
+    #[arg(long)]
+    pub dtx: bool,
+}
+
+impl From<CodingArgs> for undertone_engine::Coding {
+    fn from(args: CodingArgs) -> undertone_engine::Coding {
+        undertone_engine::Coding { effort: args.effort.into(), dtx: args.dtx }
+    }
 }
 
 /// `undertone serve`.
@@ -232,6 +273,9 @@ pub struct LabCallArgs {
     /// Length of the call.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub secs: u64,
+    /// How speech is coded and decoded, at each end.
+    #[command(flatten)]
+    pub coding: CodingArgs,
     /// Who carries the media.
     #[arg(long, value_enum, default_value = "p2p")]
     pub topology: Topology,

@@ -165,6 +165,7 @@ pub fn call(args: &CallArgs) -> Outcome {
         url: args.room_url.clone(),
         name: args.name.clone(),
         trust,
+        coding: args.coding.into(),
         video_slots: 4,
         stay: args.secs.map(Duration::from_secs),
     };

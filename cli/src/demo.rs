@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use undertone_codec::SAMPLE_RATE;
-use undertone_engine::{Event, FRAME_SAMPLES, Stats};
+use undertone_engine::{Coding, Event, FRAME_SAMPLES, Stats};
 use undertone_io::relay::{self, Relay};
 use undertone_io::udp::Socket;
 use undertone_io::{Clock, Shutdown, ws};
@@ -286,6 +286,7 @@ fn stay(
         url,
         name: NAMES[which].into(),
         trust: ws::Trust::System,
+        coding: Coding::default(),
         video_slots: 2,
         stay: Some(Duration::from_secs(secs)),
     };

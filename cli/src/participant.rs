@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use undertone_engine::{Call, Config, Event, FRAME_SAMPLES, Failure as CallFailure, Role, Stats};
+use undertone_engine::{Call, Coding, Config, Event, FRAME_SAMPLES, Failure as CallFailure, Role, Stats};
 use undertone_io::run::{Beat, Hook, run};
 use undertone_io::udp::{Socket, address_towards};
 use undertone_io::{Clock, Signal, ws};
@@ -46,6 +46,8 @@ pub struct Options {
     pub name: String,
     /// Whom to believe on `https`.
     pub trust: ws::Trust,
+    /// How speech is coded and decoded.
+    pub coding: Coding,
     /// How many others may be seen.
     pub video_slots: usize,
     /// How long to stay once media flows; `None`: until told.
@@ -182,6 +184,7 @@ pub fn join(
         name: options.name.clone(),
     };
     let mut call = Call::new(Config {
+        coding: options.coding,
         video: camera.as_ref().map(|camera| camera.config),
         video_slots: options.video_slots,
         epoch: clock.unix_start(),

@@ -18,11 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pcm: Vec<i16> = hound::WavReader::open(path)?.samples().collect::<Result<_, _>>()?;
     let chunks: Vec<&[i16]> = pcm.chunks_exact(PACKET).collect();
 
-    measure("encode", &chunks, || {
-        let mut encoder = Encoder::new(&EncoderConfig::default()).expect("an encoder");
-        let mut packet = Vec::new();
-        move |_, chunk| encoder.encode(chunk, &mut packet).expect("20 ms")
-    });
+    for complexity in [2, 5, 9, 10] {
+        measure(&format!("encode, complexity {complexity}"), &chunks, || {
+            let config = EncoderConfig { complexity, ..EncoderConfig::default() };
+            let mut encoder = Encoder::new(&config).expect("an encoder");
+            let mut packet = Vec::new();
+            move |_, chunk| encoder.encode(chunk, &mut packet).expect("20 ms")
+        });
+    }
     measure("encode, redundancy", &chunks, || {
         let mut encoder = encoder();
         let (mut packet, mut dressed) = (Vec::new(), Vec::new());

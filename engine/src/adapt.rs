@@ -273,7 +273,7 @@ impl Search<'_> {
                     bitrate: LEAST_RATE,
                     protection: protection(after as u8),
                     redundancy: quantiser.map(|(quantiser, ..)| Redundancy {
-                        span: span(packet * after as u32, packet, self.path.slack),
+                        span: span(packet * after as u32, packet),
                         quantiser,
                         slope: SLOPE,
                     }),
@@ -316,12 +316,11 @@ fn take(best: &mut Option<(i64, Plan)>, worth: i64, plan: Plan) {
 }
 
 /// Deep redundancy comes in steps of 40 ms, and begins up to 40 ms before the packet that carries it.
-/// Of what is longer ago than anybody waits, nothing is told.
 /// What is not reached is a whole packet, so long ones are told a little more than short ones.
-fn span(back: Duration, packet: Duration, slack: Duration) -> Duration {
+fn span(back: Duration, packet: Duration) -> Duration {
     let more = (packet.as_millis() as u64 * 3 / 4).max(20);
     let ms = (back.as_millis() as u64 + more).next_multiple_of(40);
-    Duration::from_millis(ms.min((slack.as_millis() as u64 + 40) / 40 * 40).min(1_040))
+    Duration::from_millis(ms.min(1_040))
 }
 
 /// The word for a plan after which `left` of a million packets are lost for good, `deep` of them but for their gist.

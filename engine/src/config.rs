@@ -1,5 +1,6 @@
 //! What a call is told at its beginning.
 
+use crate::Effort;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use undertone_media::Bitrate;
@@ -42,6 +43,17 @@ impl Default for VideoConfig {
     }
 }
 
+/// How speech is coded and decoded, whatever the path is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coding {
+    /// How much of the processor it may take. Default medium.
+    pub effort: Effort,
+    /// Send next to nothing while nobody speaks (DTX, RFC 7587 §3.1.3): the listener's end goes on with the background
+    /// that it heard. Saves half of the rate and of the battery where people take turns. Default off: the quietest
+    /// sounds are taken for background, and who waits for them hears less.
+    pub dtx: bool,
+}
+
 /// How a call behaves.
 #[derive(Clone)]
 pub struct Config {
@@ -51,6 +63,8 @@ pub struct Config {
     pub local: Vec<SocketAddr>,
     /// Whether we have a microphone. Default yes.
     pub audio: bool,
+    /// How speech is coded and decoded, whatever the path is like.
+    pub coding: Coding,
     /// The camera, if there is one. Default none.
     pub video: Option<VideoConfig>,
     /// How many others can be heard at once. Default 3: more voices at once are noise.
@@ -84,6 +98,7 @@ impl Config {
             role,
             local,
             audio: true,
+            coding: Coding::default(),
             video: None,
             audio_slots: 3,
             video_slots: 0,

@@ -14,6 +14,7 @@
 pub mod adapt;
 mod call;
 mod config;
+mod effort;
 mod event;
 mod media_path;
 mod negotiation;
@@ -23,7 +24,8 @@ mod stats;
 mod transform;
 
 pub use call::Call;
-pub use config::{Config, Role, VideoConfig};
+pub use config::{Coding, Config, Role, VideoConfig};
+pub use effort::Effort;
 pub use event::{Event, Failure, Participant, SlotEvent};
 pub use receiver::{Origin, Played};
 pub use stats::{AudioSlotStats, Stats, VideoSlotStats};

@@ -3,6 +3,6 @@
 mod audio;
 mod video;
 
-pub(crate) use audio::protected;
 pub use audio::{AudioReceiver, Formats, Origin, Played};
+pub(crate) use audio::{empty, empty_duration, protected};
 pub use video::VideoReceiver;

@@ -2,7 +2,7 @@
 
 use crate::result::ut_result::{self, *};
 use std::ffi::{CStr, c_char};
-use undertone_engine::VideoConfig;
+use undertone_engine::{Coding, Effort, VideoConfig};
 use undertone_io::ws::Trust;
 use undertone_media::Bitrate;
 use undertone_signaling::url::RoomUrl;
@@ -11,6 +11,12 @@ use undertone_signaling::url::RoomUrl;
 pub const UT_AUDIO: u32 = 1;
 /// Pictures. Likewise.
 pub const UT_VIDEO: u32 = 2;
+/// For ut_options.effort: a slow processor, or one that has other things to do.
+pub const UT_EFFORT_LOW: u32 = 1;
+/// What nearly every processor has to spare.
+pub const UT_EFFORT_MEDIUM: u32 = 2;
+/// Whatever helps.
+pub const UT_EFFORT_HIGH: u32 = 3;
 
 /// The largest picture side: H.264 level 5.1 ends at 4096.
 const MAX_SIDE: u32 = 4096;
@@ -47,6 +53,11 @@ pub struct ut_options {
     pub video_fps: u32,
     /// The most that pictures may take, in kbit/s. Default 1500.
     pub video_max_kbps: u32,
+    /// How much of the processor coding and decoding speech may take: UT_EFFORT_LOW, UT_EFFORT_MEDIUM or
+    /// UT_EFFORT_HIGH. Default medium.
+    pub effort: u32,
+    /// Not 0: send next to nothing while nobody speaks. Default 0.
+    pub dtx: u32,
 }
 
 /// The same, checked and owned.
@@ -56,6 +67,7 @@ pub(crate) struct Options {
     pub(crate) name: String,
     pub(crate) trust: Trust,
     pub(crate) audio: bool,
+    pub(crate) coding: Coding,
     pub(crate) video: Option<VideoConfig>,
     pub(crate) audio_slots: usize,
     pub(crate) video_slots: usize,
@@ -89,11 +101,22 @@ impl Options {
             name: if name.is_empty() { "guest" } else { name }.into(),
             trust: if pem.is_empty() { Trust::System } else { Trust::Certificate(pem.into()) },
             audio: options.send & UT_AUDIO != 0,
+            coding: coding(&options)?,
             video: if options.send & UT_VIDEO != 0 { Some(video(&options)?) } else { None },
             audio_slots: or(options.audio_slots, 3) as usize,
             video_slots: options.video_slots as usize,
         })
     }
+}
+
+fn coding(options: &ut_options) -> Result<Coding, ut_result> {
+    let effort = match options.effort {
+        UT_EFFORT_LOW => Effort::Low,
+        0 | UT_EFFORT_MEDIUM => Effort::Medium,
+        UT_EFFORT_HIGH => Effort::High,
+        _ => return Err(UT_BAD_ARGUMENT),
+    };
+    Ok(Coding { effort, dtx: options.dtx != 0 })
 }
 
 fn video(options: &ut_options) -> Result<VideoConfig, ut_result> {
@@ -147,6 +170,8 @@ unsafe fn read_sized(options: *const ut_options) -> Result<ut_options, ut_result
         video_height: 0,
         video_fps: 0,
         video_max_kbps: 0,
+        effort: 0,
+        dtx: 0,
     };
     let known = size.min(size_of::<ut_options>());
     // SAFETY: both sides hold `known` bytes; every bit pattern is a value of these integers and pointers.
@@ -188,6 +213,8 @@ mod tests {
             video_height: 0,
             video_fps: 0,
             video_max_kbps: 0,
+            effort: 0,
+            dtx: 0,
         }
     }
 
@@ -202,6 +229,9 @@ mod tests {
         let options = read(&some()).unwrap();
         assert_eq!((options.name.as_str(), options.audio_slots, options.video_slots), ("guest", 3, 0));
         assert!(options.audio && options.video.is_none());
+        assert_eq!(options.coding, Coding::default());
+        let coding = read(&ut_options { effort: UT_EFFORT_HIGH, dtx: 1, ..some() }).unwrap().coding;
+        assert_eq!(coding, Coding { effort: Effort::High, dtx: true });
         let seen = read(&ut_options { send: UT_VIDEO, ..some() }).unwrap();
         assert_eq!(seen.video, Some(VideoConfig::default()));
     }
@@ -216,6 +246,7 @@ mod tests {
         assert_eq!(refused(ut_options { send: 4, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { send: UT_VIDEO, video_width: 641, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { audio_slots: u32::MAX, ..some() }), UT_BAD_ARGUMENT);
+        assert_eq!(refused(ut_options { effort: 4, ..some() }), UT_BAD_ARGUMENT);
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn talk(shared: &Shared, options: &Options) -> Result<(), Fault> {
     let local = addresses(&socket, options);
     let mut call = Call::new(Config {
         audio: options.audio,
+        coding: options.coding,
         video: options.video,
         audio_slots: options.audio_slots,
         video_slots: options.video_slots,

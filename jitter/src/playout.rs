@@ -195,7 +195,7 @@ impl JitterBuffer {
         let gap = time.since(edge.time, self.config.clock_rate);
         // Nothing says how long a missing packet was; it was like its neighbours.
         let packet = edge.packet.max(duration);
-        self.settle(&mut edge, gap.saturating_sub(packet * missing.min(MAX_MISSING) as u32));
+        let mut stood = self.settle(&mut edge, gap.saturating_sub(packet * missing.min(MAX_MISSING) as u32));
         let shortfall = micros(-overdue);
         let early = shortfall > TICK / 2;
         for missing in (1..=missing.min(MAX_MISSING)).rev() {
@@ -207,7 +207,12 @@ impl JitterBuffer {
             let unit = (lost / missing as u32).max(TICK / 4);
             let hidden = edge.seq;
             if let Some((from, how)) = self.redundancy(hidden, edge.time, missing) {
+                // Packets ran out where this one should have been heard, so its time, or part of it, is made up
+                // already: to play it now would make all that follows late.
+                let passed = stood.min(micros(overdue + gap.as_micros() as i64)).min(unit);
+                stood -= passed;
                 edge.skip(unit, self.config.clock_rate);
+                let Some((how, unit)) = rest(how, unit, passed) else { continue };
                 edge.made_up = false;
                 self.edge = Some(edge);
                 match how {
@@ -380,10 +385,10 @@ impl JitterBuffer {
     }
 
     /// Packets came again after none were left: what was made up since then was a pause as far as the
-    /// sender's clock went on without counting packets (`pause`), else a stall.
-    fn settle(&mut self, edge: &mut Edge, pause: Duration) {
+    /// sender's clock went on without counting packets (`pause`), else a stall. Says how long the stall was.
+    fn settle(&mut self, edge: &mut Edge, pause: Duration) -> Duration {
         if edge.starved.is_zero() {
-            return;
+            return Duration::ZERO;
         }
         let pause = pause.min(edge.starved);
         let counted = edge.starved - edge.starved_silent;
@@ -392,6 +397,7 @@ impl JitterBuffer {
         self.stats.silence = (self.stats.silence + pause).saturating_sub(edge.starved_silent);
         edge.starved = Duration::ZERO;
         edge.starved_silent = Duration::ZERO;
+        stall
     }
 
     fn conceal(&mut self, mut edge: Edge, duration: Duration) -> Playout {
@@ -486,6 +492,19 @@ const PATIENCE_PACKETS: i64 = 1_500;
 
 /// A packet this early is played slower, in µs.
 const SLOWER_BELOW: i64 = 5_000;
+
+/// What is to be brought back of a missing packet whose turn has `passed` in part; `None` if hardly anything is left.
+fn rest(how: How, missing: Duration, passed: Duration) -> Option<(How, Duration)> {
+    match how {
+        // A copy is played whole or not at all.
+        How::Lbrr => (passed <= missing / 2).then_some((how, missing)),
+        How::Dred(back) => {
+            let quanta = (passed.as_micros() / QUANTUM.as_micros()) as u32;
+            let left = missing.saturating_sub(QUANTUM * quanta);
+            (left >= QUANTUM).then(|| (How::Dred(back.saturating_sub(QUANTUM * quanta)), left))
+        }
+    }
+}
 
 fn micros(span: i64) -> Duration {
     Duration::from_micros(span.max(0) as u64)

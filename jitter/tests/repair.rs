@@ -78,6 +78,31 @@ fn deep_redundancy_fills_a_burst() {
     assert!(heard.concealed_percent() < 2.0, "{} %", heard.concealed_percent());
 }
 
+#[test]
+fn what_a_packet_tells_of_long_ago_moves_nothing() {
+    // Outages of 400 ms, four times as long as repairs are waited for.
+    let mut packets = clean(1000);
+    packets.retain(|packet| packet.seq % 100 >= 20 || packet.seq < 100);
+    let listen = |dred| {
+        let dred = std::time::Duration::from_millis(dred);
+        let contents = Contents { dred, ..Contents::plain(PACKET) };
+        let patience = Some(std::time::Duration::from_millis(100));
+        Listener { until: 19_000_000, contents, patience, ..Listener::default() }.listen(&packets)
+    };
+    let near = listen(120);
+    assert!((115.0..140.0).contains(&near.percentile_ms(50)), "{} ms", near.percentile_ms(50));
+    for reach in [200, 400, 1_000] {
+        let far = listen(reach);
+        // An outage is made up for as long as nothing comes, and what it hid that should have been heard by then stays
+        // hidden: who plays it all the same is late for whatever follows, and has to hurry.
+        let percentiles =
+            [50, 90, 99].map(|percent| (far.percentile_ms(percent), near.percentile_ms(percent)));
+        assert!(percentiles.iter().all(|(far, near)| *far <= near + 10.0), "{reach} ms: {percentiles:?}");
+        assert!(far.removed <= near.removed + 100_000, "{reach} ms: {} µs were hurried", far.removed);
+        assert!(far.stats.concealed <= near.stats.concealed, "{reach} ms: {:?}", far.stats);
+    }
+}
+
 /// Loses the hundredth packet and brings it back 60 ms late.
 fn one_lost() -> Vec<Arrival> {
     let mut arrivals = clean(400);

@@ -113,6 +113,7 @@ impl Lab {
                 crypto: Crypto::Seeded(own),
                 // The third only listens: the room is there, the measured two are not mixed with it.
                 audio: which < 2,
+                coding: args.coding.into(),
                 video: camera.filter(|_| which == 0),
                 audio_slots: count - 1,
                 video_slots: usize::from(camera.is_some()),

@@ -22,7 +22,7 @@ use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_engine::adapt::{self, Loss, Path, Peer, Plan, Protection, Reason};
 use undertone_engine::receiver::{AudioReceiver, Formats};
 use undertone_engine::sender::AudioSender;
-use undertone_engine::{FRAME_SAMPLES, Origin, Plain, Timing};
+use undertone_engine::{Coding, Effort, FRAME_SAMPLES, Origin, Plain, Timing};
 use undertone_media::{Bitrate, DataSize, Fate, Link, Ssrc, Timestamp};
 use undertone_transport::rtp::Extensions;
 use undertone_transport::stream::{RecvConfig, RecvStream, SendConfig, SendStream};
@@ -193,7 +193,7 @@ fn listen(args: &LabSpeechArgs, network: &Network, path: &Path, plan: Plan) -> R
     let mut voice = Voice::read(&args.speech).map_err(|_| CodecError::ApiMisuse("unreadable speech"))?;
     let (_, mut link) = network.links(args.seed, 0);
     let stream = SendStream::new(SendConfig::new(STREAM, OPUS, 48_000, args.seed));
-    let mut sender = AudioSender::new(stream, FORMATS, path)?;
+    let mut sender = AudioSender::new(stream, FORMATS, Coding::default(), path)?;
     sender.keep_to(plan);
     let lookahead = Duration::from_millis(args.lookahead_ms);
     let stream = RecvStream::new(RecvConfig {
@@ -209,7 +209,7 @@ fn listen(args: &LabSpeechArgs, network: &Network, path: &Path, plan: Plan) -> R
         start_delay: lookahead,
         ..Default::default()
     };
-    let mut receiver = AudioReceiver::new(stream, FORMATS, playout)?;
+    let mut receiver = AudioReceiver::new(stream, FORMATS, playout, Effort::default())?;
     // What does not fill a packet is not sent, and nothing is to be heard after the last packet.
     let packet_samples = (plan.packet.as_millis() as usize * SAMPLE_RATE as usize) / 1000;
     let steps = voice.len() / packet_samples * packet_samples / FRAME_SAMPLES;

@@ -188,7 +188,7 @@ impl Call {
                         redundancy: formats.rlc.is_some(),
                     };
                     let path = self.speech_path(self.path.estimate());
-                    self.speaker = Some(AudioSender::new(stream, formats, &path)?);
+                    self.speaker = Some(AudioSender::new(stream, formats, self.config.coding, &path)?);
                 }
                 Kind::Video if self.camera.is_none() => {
                     if let Some(video) = self.config.video {
@@ -238,7 +238,12 @@ impl Call {
                     start_delay: self.config.playout_slack,
                     ..Default::default()
                 };
-                Receiver::Audio(Box::new(AudioReceiver::new(stream, formats, playout)?))
+                Receiver::Audio(Box::new(AudioReceiver::new(
+                    stream,
+                    formats,
+                    playout,
+                    self.config.coding.effort,
+                )?))
             }
             Kind::Video => Receiver::Video(Box::new(VideoReceiver::new(stream, clock_rate))),
         };

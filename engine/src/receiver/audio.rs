@@ -7,19 +7,22 @@
 mod gap;
 mod packets;
 mod patience;
+mod pause;
 mod queue;
 mod stretch;
 
 pub use packets::Formats;
 pub(crate) use packets::protected;
+pub(crate) use pause::{empty, empty_duration};
 
-use crate::{FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
+use crate::{Effort, FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
 use gap::{Gap, TAIL_SAMPLES};
 use patience::{EARLY, Patience};
+use pause::Background;
 use queue::Queue;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use undertone_codec::opus::{self, Decoder, DecoderConfig, Level};
+use undertone_codec::opus::{self, Decoder, DecoderConfig};
 use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{How, JitterBuffer, Playout, Stretch};
@@ -77,6 +80,7 @@ pub struct AudioReceiver {
     jitter: JitterBuffer,
     decoder: Decoder,
     stretcher: Stretcher,
+    background: Background,
     queue: Queue,
     scratch: Vec<i16>,
     /// How what was made up would have gone on.
@@ -107,7 +111,9 @@ impl AudioReceiver {
         stream: RecvStream,
         formats: Formats,
         playout: undertone_jitter::Config,
+        effort: Effort,
     ) -> Result<AudioReceiver, CodecError> {
+        let seed = stream.config().ssrc.0;
         Ok(AudioReceiver {
             code: rlc::Decoder::new(stream.config().payload_type),
             stream,
@@ -118,8 +124,9 @@ impl AudioReceiver {
             repaired: BTreeMap::new(),
             deep: None,
             jitter: JitterBuffer::new(playout),
-            decoder: Decoder::new(DecoderConfig { level: Level::Lace })?,
+            decoder: Decoder::new(DecoderConfig { level: effort.level() })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
+            background: Background::new(seed),
             queue: Queue::new(),
             scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
             tail: Vec::with_capacity(TAIL_SAMPLES),
@@ -175,6 +182,7 @@ impl AudioReceiver {
     fn act(&mut self, playout: Playout) {
         self.scratch.clear();
         let (origin, time) = match playout {
+            Playout::Play { packet, stretch, .. } if self.pause(&packet, stretch) => (Origin::Silence, None),
             Playout::Play { packet, stretch, .. } => {
                 let joins = self.resume(packet.time);
                 if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
@@ -187,6 +195,8 @@ impl AudioReceiver {
                     let before = self.scratch.len() as i64;
                     if joins {
                         self.join(stretch);
+                    } else {
+                        self.background.join(&mut self.scratch);
                     }
                     let paused = self.stretcher.pause(&self.scratch);
                     self.jitter.heard(paused);
@@ -236,11 +246,12 @@ impl AudioReceiver {
             }
             Playout::Silence { duration } => {
                 self.make_up(samples(duration), true);
-                self.scratch.resize(samples(duration), 0);
+                self.background.fill(samples(duration), &mut self.scratch);
                 (Origin::Silence, None)
             }
             Playout::Wait => return,
         };
+        self.remember(origin);
         self.queue.push(&self.scratch, origin, time);
     }
 

@@ -1,8 +1,8 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::OPUS_TICKS_PER_SAMPLE;
 use crate::adapt::{COPIES_MAX, Path, Plan, Planner, Protection};
-use crate::receiver::{Formats, protected};
+use crate::receiver::{Formats, empty, empty_duration, protected};
+use crate::{Coding, OPUS_TICKS_PER_SAMPLE};
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
@@ -13,13 +13,22 @@ use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
 use undertone_transport::stream::SendStream;
 
-/// Whether the listener was told that nothing follows.
+/// Whether the listener was told that nothing follows, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pause {
     No,
     /// Once, by a packet of this date.
-    Once(MediaTime),
-    Said,
+    Once(MediaTime, Why),
+    Said(Why),
+}
+
+/// Why nothing follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Nobody speaks.
+    Quiet,
+    /// The microphone is muted.
+    Muted,
 }
 
 /// Cuts the microphone's sound into packets as planned, and codes them.
@@ -52,10 +61,17 @@ impl AudioSender {
     ///
     /// # Errors
     /// `CodecError` if the encoder cannot be made.
-    pub fn new(stream: SendStream, formats: Formats, path: &Path) -> Result<AudioSender, CodecError> {
+    pub fn new(
+        stream: SendStream,
+        formats: Formats,
+        coding: Coding,
+        path: &Path,
+    ) -> Result<AudioSender, CodecError> {
         let planner = Planner::new(path);
         let encoder = Encoder::new(&EncoderConfig {
             bitrate: planner.current().bitrate,
+            complexity: coding.effort.complexity(),
+            dtx: coding.dtx,
             redundancy: path.peer.redundancy,
             ..EncoderConfig::default()
         })?;
@@ -95,16 +111,33 @@ impl AudioSender {
         self.last = Some((time, captured));
         self.time = time + wanted as u64 * OPUS_TICKS_PER_SAMPLE;
         self.pending.drain(..wanted);
-        self.pause = Pause::No;
         coded?;
-        // Two bytes or less are silence that need not be sent (RFC 7587 §3.1.3).
-        Ok((self.coded.len() > 2).then(|| EncodedFrame {
-            kind: Kind::Audio,
-            time,
-            captured,
-            key: true,
-            data: self.coded.clone(),
-        }))
+        // Two bytes or less are a pause, of which only the beginning is sent (RFC 7587 §3.1.3).
+        if self.coded.len() <= 2 {
+            return Ok(self.say_pause(time, captured, Why::Quiet));
+        }
+        self.pause = match self.pause {
+            // In a pause the encoder tells now and then what the background is like; it most likely goes on.
+            Pause::Said(Why::Quiet) => Pause::Once(time, Why::Quiet),
+            _ => Pause::No,
+        };
+        let data = self.coded.clone();
+        Ok(Some(EncodedFrame { kind: Kind::Audio, time, captured, key: true, data }))
+    }
+
+    /// Says, at the beginning of a pause, that nothing follows: twice, in case one is lost. An Opus packet of one byte
+    /// stands for silence to come (RFC 6716 §3.1).
+    fn say_pause(&mut self, time: MediaTime, captured: Timestamp, why: Why) -> Option<EncodedFrame> {
+        let data = empty(*self.coded.first()?, why == Why::Muted);
+        let length = samples(empty_duration(&data)) as u64 * OPUS_TICKS_PER_SAMPLE;
+        self.pause = match self.pause {
+            Pause::Said(said) if said == why => return None,
+            // The second goes when the first is over.
+            Pause::Once(first, said) if said == why && time < first + length => return None,
+            Pause::Once(_, said) if said == why => Pause::Said(why),
+            _ => Pause::Once(time, why),
+        };
+        Some(EncodedFrame { kind: Kind::Audio, time, captured, key: true, data })
     }
 
     /// Adds to a coded packet what the plan lets it tell of the past.
@@ -154,23 +187,13 @@ impl AudioSender {
         }
     }
 
-    /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap. The first two
-    /// packets of a pause say so, twice in case one is lost: an Opus packet of one byte stands for silence to
-    /// come (RFC 6716 §3.1).
+    /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap.
     pub fn skip(&mut self, now: Timestamp, pcm: &[i16]) -> Option<EncodedFrame> {
         let time = self.time;
         let captured = now - duration(self.pending.len() + pcm.len());
         self.time = time + (self.pending.len() + pcm.len()) as u64 * OPUS_TICKS_PER_SAMPLE;
         self.pending.clear();
-        // The second goes when the first is over, and that was as long as its packet time says.
-        let length = samples(self.planner.current().packet) as u64 * OPUS_TICKS_PER_SAMPLE;
-        let data = match (self.pause, self.coded.first()) {
-            (_, None) | (Pause::Said, _) => return None,
-            (Pause::Once(first), _) if time < first + length => return None,
-            (_, Some(toc)) => vec![toc & 0xfc],
-        };
-        self.pause = if self.pause == Pause::No { Pause::Once(time) } else { Pause::Said };
-        Some(EncodedFrame { kind: Kind::Audio, time, captured, key: true, data })
+        self.say_pause(time, captured, Why::Muted)
     }
 
     /// Plans anew for the path as known now.

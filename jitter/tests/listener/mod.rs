@@ -111,6 +111,8 @@ pub struct Listener<'a> {
     pub repairable: &'a dyn Fn(u64, i64) -> Option<i64>,
     /// How late a repair is, in µs, as the engine knows from the round trip; `None` if nothing is repaired.
     pub repair: Option<u64>,
+    /// How long the sender says that repairs are to be waited for, if it does.
+    pub patience: Option<Duration>,
     /// Whether nobody speaks in what was captured then, in µs.
     pub pause: &'a dyn Fn(i64) -> bool,
     /// When playout begins and ends; the first tick is at its beginning.
@@ -127,6 +129,7 @@ impl Default for Listener<'_> {
             contents: Contents::plain(PACKET),
             repairable: &|_, _| None,
             repair: None,
+            patience: None,
             pause: &|_| false,
             from: 0,
             until: 60_000_000,
@@ -156,6 +159,9 @@ impl Listener<'_> {
         let mut buffer = JitterBuffer::new(self.config);
         if let Some(after) = self.repair {
             buffer.expect_repair(Duration::from_micros(after));
+        }
+        if self.patience.is_some() {
+            buffer.wait_for_repairs(self.patience);
         }
         let mut pcm = Pcm::default();
         let mut noise = 1u64;

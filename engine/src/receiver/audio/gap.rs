@@ -49,7 +49,7 @@ impl AudioReceiver {
         }
         self.tail.clear();
         if gap.silent {
-            self.tail.resize(TAIL_SAMPLES, 0);
+            self.background.fill(TAIL_SAMPLES, &mut self.tail);
         } else {
             self.decoder.conceal(TAIL_SAMPLES, &mut self.tail);
         }

@@ -1,5 +1,6 @@
 //! Packets in: what they carry of others is brought back, and all wait for their turn.
 
+use super::pause::PAUSE_BYTES;
 use super::{AudioReceiver, Origin};
 use crate::FrameTransform;
 use std::time::Duration;
@@ -8,9 +9,6 @@ use undertone_jitter::Contents;
 use undertone_media::{EncodedFrame, Kind, Packet, Timestamp};
 use undertone_transport::recovery::red;
 use undertone_transport::rtp;
-
-/// A packet no longer than this holds no speech: the sender pauses (RFC 7587 §3.1.3).
-const PAUSE_BYTES: usize = 2;
 
 /// Payload types of packets that carry others beside their own, as far as they were agreed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
