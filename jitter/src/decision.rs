@@ -35,6 +35,8 @@ pub enum Playout {
     Play {
         /// The packet whose turn it is.
         packet: Packet,
+        /// So much of its beginning is past, since as much was made up in its place: not to be played.
+        begun: Duration,
         /// Whether and how much to stretch what it decodes to.
         stretch: Stretch,
         /// What was played just before was made up: cross-fade into this one.

@@ -17,6 +17,8 @@ pub(crate) struct Edge {
     pub(crate) seq: SeqNo,
     /// The media time at which it should begin.
     pub(crate) time: MediaTime,
+    /// How much of it is past.
+    pub(crate) begun: Duration,
     /// How long the packet before it lasted: the best guess for one that is missing.
     pub(crate) packet: Duration,
     /// Which of the 128 packets before it have played, the nearest lowest.
@@ -38,6 +40,7 @@ impl Edge {
         Edge {
             seq: packet.seq,
             time: packet.time,
+            begun: Duration::ZERO,
             packet: MAX_PACKET,
             played: 0,
             made_up: false,
@@ -53,6 +56,7 @@ impl Edge {
         self.played = u32::try_from(by).ok().and_then(|by| self.played.checked_shl(by)).unwrap_or(0);
         self.seq = self.seq.max(seq);
         self.time = time;
+        self.begun = Duration::ZERO;
     }
 
     /// Passes over one missing packet of so much.

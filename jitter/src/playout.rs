@@ -195,7 +195,11 @@ impl JitterBuffer {
         let gap = time.since(edge.time, self.config.clock_rate);
         // Nothing says how long a missing packet was; it was like its neighbours.
         let packet = edge.packet.max(duration);
-        let mut stood = self.settle(&mut edge, gap.saturating_sub(packet * missing.min(MAX_MISSING) as u32));
+        let stall = self.settle(&mut edge, gap.saturating_sub(packet * missing.min(MAX_MISSING) as u32));
+        if !stall.is_zero() {
+            self.pass_over(now, edge, stall);
+            return self.decide(now, queued, repairable);
+        }
         let shortfall = micros(-overdue);
         let early = shortfall > TICK / 2;
         for missing in (1..=missing.min(MAX_MISSING)).rev() {
@@ -204,15 +208,10 @@ impl JitterBuffer {
             if lost.is_zero() {
                 break;
             }
-            let unit = (lost / missing as u32).max(TICK / 4);
+            let unit = first_of(missing, lost, packet).max(TICK / 4);
             let hidden = edge.seq;
             if let Some((from, how)) = self.redundancy(hidden, edge.time, missing) {
-                // Packets ran out where this one should have been heard, so its time, or part of it, is made up
-                // already: to play it now would make all that follows late.
-                let passed = stood.min(micros(overdue + gap.as_micros() as i64)).min(unit);
-                stood -= passed;
                 edge.skip(unit, self.config.clock_rate);
-                let Some((how, unit)) = rest(how, unit, passed) else { continue };
                 edge.made_up = false;
                 self.edge = Some(edge);
                 match how {
@@ -400,6 +399,55 @@ impl JitterBuffer {
         stall
     }
 
+    /// What was made up in a `stall` stood for what was lost meanwhile: playout goes on in step, as if nothing had
+    /// happened. What comes back of it later is not played any more; it would push back all that follows, only for
+    /// playout to hurry after it. Only where playout has to gain delay anyway, or has too much, it moves now.
+    fn pass_over(&mut self, now: Timestamp, mut edge: Edge, stall: Duration) {
+        let rate = self.config.clock_rate;
+        let due = self.arrivals.base().unwrap_or(0) + self.aim();
+        let late = transit(now, edge.time, rate) - due;
+        let before = late - stall.as_micros() as i64;
+        let quantum = QUANTUM.as_micros() as i64;
+        let in_place = (-SLOWER_BELOW..=FASTER_ABOVE).contains(&before);
+        let over = if in_place { stall } else { micros(late.max(0) / quantum * quantum) };
+        // What was late and not lost is played all the same.
+        let came = self.buffer.iter().find(|stored| !stored.packet.repaired);
+        let lost = came.map_or(Duration::ZERO, |stored| stored.packet.time.since(edge.time, rate));
+        let mut over = over.min(lost);
+        while !over.is_zero()
+            && let Some(first) = self.buffer.first()
+        {
+            let missing = first.packet.seq.ahead_of(edge.seq).max(0) as u64;
+            if missing == 0 && !first.packet.repaired {
+                break;
+            }
+            let gap = first.packet.time.since(edge.time, rate);
+            let packet = edge.packet.max(first.contents.duration);
+            let here = first.contents.duration.saturating_sub(edge.begun);
+            if missing == 0 && over >= here {
+                edge.skip(here, rate);
+                self.stats.late += 1;
+                self.buffer.take_first();
+                over -= here;
+            } else if missing == 0 {
+                edge.begun += over;
+                edge.time = edge.time + ticks(over, rate);
+                break;
+            } else {
+                let unit =
+                    first_of(missing, gap.min(packet * missing.min(MAX_MISSING) as u32), packet).min(gap);
+                if over < unit || unit.is_zero() {
+                    edge.time = edge.time + ticks(over, rate);
+                    break;
+                }
+                edge.skip(unit, rate);
+                over -= unit;
+            }
+        }
+        self.stats.buffered = self.buffer.duration();
+        self.edge = Some(edge);
+    }
+
     fn conceal(&mut self, mut edge: Edge, duration: Duration) -> Playout {
         edge.made_up = true;
         self.edge = Some(edge);
@@ -436,7 +484,9 @@ impl JitterBuffer {
     /// Plays the first packet, which is `overdue` by so many µs (negative: early).
     fn play(&mut self, now: Timestamp, queued: Duration, overdue: i64) -> Playout {
         let Some(Stored { packet, contents }) = self.buffer.take_first() else { return self.starve(queued) };
-        let span = contents.duration.as_micros() as i64;
+        let begun = self.edge.filter(|edge| edge.seq == packet.seq).map_or(Duration::ZERO, |edge| edge.begun);
+        let overdue = overdue - begun.as_micros() as i64;
+        let span = (contents.duration - begun).as_micros() as i64;
         // It cannot play faster than packets come: what the last few all waited is what there is to gain. On a
         // busy machine a tick comes late now and then, and one packet's wait says nothing of the next one's.
         let waited = now.since(packet.arrival).as_micros() as i64;
@@ -473,7 +523,7 @@ impl JitterBuffer {
         edge.play(contents.duration, self.config.clock_rate);
         edge.pause = contents.pause;
         self.edge = Some(edge);
-        Playout::Play { packet, stretch, after_gap }
+        Playout::Play { packet, begun, stretch, after_gap }
     }
 }
 
@@ -493,17 +543,10 @@ const PATIENCE_PACKETS: i64 = 1_500;
 /// A packet this early is played slower, in µs.
 const SLOWER_BELOW: i64 = 5_000;
 
-/// What is to be brought back of a missing packet whose turn has `passed` in part; `None` if hardly anything is left.
-fn rest(how: How, missing: Duration, passed: Duration) -> Option<(How, Duration)> {
-    match how {
-        // A copy is played whole or not at all.
-        How::Lbrr => (passed <= missing / 2).then_some((how, missing)),
-        How::Dred(back) => {
-            let quanta = (passed.as_micros() / QUANTUM.as_micros()) as u32;
-            let left = missing.saturating_sub(QUANTUM * quanta);
-            (left >= QUANTUM).then(|| (How::Dred(back.saturating_sub(QUANTUM * quanta)), left))
-        }
-    }
+/// How much is missing of the first of `missing` packets, of which `lost` is missing in all: the first may have begun.
+fn first_of(missing: u64, lost: Duration, packet: Duration) -> Duration {
+    let others = packet * (missing - 1) as u32;
+    if lost > others { lost - others } else { lost / missing as u32 }
 }
 
 fn micros(span: i64) -> Duration {

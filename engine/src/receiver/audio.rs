@@ -183,7 +183,7 @@ impl AudioReceiver {
         self.scratch.clear();
         let (origin, time) = match playout {
             Playout::Play { packet, stretch, .. } if self.pause(&packet, stretch) => (Origin::Silence, None),
-            Playout::Play { packet, stretch, .. } => {
+            Playout::Play { packet, begun, stretch, .. } => {
                 let joins = self.resume(packet.time);
                 if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
                     self.undecodable += 1;
@@ -193,8 +193,11 @@ impl AudioReceiver {
                 } else {
                     self.heard_until = Some(packet.time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
                     let before = self.scratch.len() as i64;
-                    if joins {
+                    self.scratch.drain(..samples(begun).min(self.scratch.len()));
+                    if joins && begun.is_zero() {
                         self.join(stretch);
+                    } else if joins {
+                        self.join_in_step();
                     } else {
                         self.background.join(&mut self.scratch);
                     }

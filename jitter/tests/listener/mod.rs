@@ -192,7 +192,7 @@ impl Listener<'_> {
                     Some(Timestamp::from_micros(until as u64))
                 };
                 match buffer.decide(Timestamp::from_micros(now as u64), queued, repairable) {
-                    Playout::Play { packet, stretch, .. } => {
+                    Playout::Play { packet, begun, stretch, .. } => {
                         heard.played.push(packet.seq.0 - 65_536);
                         let changed = match stretch {
                             Stretch::None => 0,
@@ -204,7 +204,7 @@ impl Listener<'_> {
                         heard.removed += (-changed).max(0);
                         heard.hurried += if pause { 0 } else { (-changed).max(0) };
                         heard.added += changed.max(0);
-                        pcm.push(span + changed, Some(media(&packet) + span));
+                        pcm.push(span - begun.as_micros() as i64 + changed, Some(media(&packet) + span));
                     }
                     Playout::Recover { missing, .. } => {
                         heard.recovered += 1;

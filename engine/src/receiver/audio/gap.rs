@@ -73,4 +73,9 @@ impl AudioReceiver {
         self.queue.push(&self.scratch[..extra], Origin::Plc, None);
         self.scratch.drain(..extra);
     }
+
+    /// The same where what was made up took exactly as long as what it stood for.
+    pub(super) fn join_in_step(&mut self) {
+        self.stretcher.join(&self.tail, &mut self.scratch, 0);
+    }
 }
