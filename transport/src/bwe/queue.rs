@@ -59,13 +59,15 @@ impl Window {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct QueueMeter {
     /// Second of sending, and the least delay of the fastest packets seen in it.
     base: VecDeque<(u64, i64)>,
     delays: VecDeque<(Timestamp, i64)>,
-    /// The usual difference between the delays of two packets in a row. A queue that grows or drains adds little to it.
+    /// The usual difference between the delays of two packets in a row, and of it what all have in common: a queue that
+    /// grows or drains is no noise.
     differences: Mean,
+    drift: Mean,
     /// How much earlier than the packet before them packets could have come that came together with it.
     held_up: Mean,
     /// The delay of the first packet of those that came together last.
@@ -81,6 +83,9 @@ struct Mean {
 }
 
 impl Mean {
+    /// As if much had been nothing so far.
+    const DOUBTFUL: Mean = Mean { value_x64: 0, count: 32 };
+
     fn push(&mut self, value: i64) {
         self.count = (self.count + 1).min(64);
         self.value_x64 += (value * 64 - self.value_x64) / self.count;
@@ -91,11 +96,27 @@ impl Mean {
     }
 }
 
+impl Default for QueueMeter {
+    fn default() -> QueueMeter {
+        QueueMeter {
+            base: VecDeque::new(),
+            delays: VecDeque::new(),
+            // What fills in the first moments of a thin path, where packets differ in size, is to be seen as a queue.
+            differences: Mean::DOUBTFUL,
+            drift: Mean::DOUBTFUL,
+            held_up: Mean::default(),
+            first: 0,
+        }
+    }
+}
+
 impl QueueMeter {
     /// One-way delays come in the order of sending; their offset is unknown but constant.
     pub(super) fn push(&mut self, sent: Timestamp, delay: i64) {
         if let Some(&(before, last)) = self.delays.back() {
-            self.differences.push((delay - last).abs().min(NOISE_MAX_MICROS));
+            let difference = (delay - last).clamp(-NOISE_MAX_MICROS, NOISE_MAX_MICROS);
+            self.differences.push(difference.abs());
+            self.drift.push(difference);
             let sent_apart = sent.since(before).as_micros() as i64;
             let came_apart = sent_apart + delay - last;
             if sent_apart < APART_MICROS || came_apart * FASTER > sent_apart {
@@ -120,7 +141,8 @@ impl QueueMeter {
     /// it grows or drains.
     pub(super) fn standing(&mut self, now: Timestamp, since: Timestamp) -> Option<Standing> {
         let newest = self.delays.back()?.0;
-        let noise = (self.differences.times(3) + self.held_up.times(2)).min(NOISE_MAX_MICROS);
+        let differences = self.differences.times(3) - self.drift.times(3).abs();
+        let noise = (differences + self.held_up.times(2)).clamp(0, NOISE_MAX_MICROS);
         // The noisier the path, the longer it takes until one packet is as fast as the path is.
         let span = (RECENT + Duration::from_micros(3 * noise as u64)).min(MEMORY / 3);
         let (mut recent, mut before) = (Window::default(), Window::default());
