@@ -5,7 +5,7 @@
 //!
 //! - The standing queue (`queue`) above its threshold: the rate falls to what arrives, less what it takes to
 //!   drain the queue in 400 ms. Only packets sent after a cut are judged for the next.
-//! - No queue: the rate grows, slowly just below the rate at which a queue last showed, and ever faster the
+//! - No queue: the rate grows, slowly near the rate at which a queue last showed, and elsewhere ever faster the
 //!   longer none shows; but not far beyond what the application sends, since that would prove nothing.
 //! - Losses (`loss`) beyond what the path is known to lose: a trial tells congestion from radio.
 //! - No feedback: the rate falls step by step.
@@ -130,6 +130,10 @@ const THIN: Bitrate = Bitrate::from_kbps(64);
 const THIN_FOR: Duration = Duration::from_secs(20);
 /// How much of a thin path whose rate is known may be filled.
 const FULL_PERMILLE: u64 = 920;
+/// A path that was full is expected to be full at the same rate, give or take so much in thousandths, for so long.
+const NEAR_FULL: u64 = 850;
+const PAST_FULL: u64 = 1100;
+const FULL_FOR: Duration = Duration::from_secs(20);
 /// How long what the path carried says what it carries.
 const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
@@ -155,7 +159,7 @@ pub struct DelayLoss {
     cut: Timestamp,
     /// What arrived when a queue stood last, which is what the path carried then, and when that was.
     carried: Option<(Bitrate, Timestamp)>,
-    /// The same, and kept.
+    /// What was sent for that, by and large, and kept.
     full: Option<(Bitrate, Timestamp)>,
     /// The estimate before a trial lowered it.
     before_trial: Option<Bitrate>,
@@ -244,7 +248,8 @@ impl DelayLoss {
         let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(50, 500) as u64;
         self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
         self.carried = Some((acked, now));
-        self.full = self.carried;
+        // What the path loses by itself it did not have to carry.
+        self.full = Some((acked * 1000 / (1000 - self.loss.permille().min(500)), now));
         self.growth = GROWTH_MIN;
         self.cut = now;
         self.before_trial = None;
@@ -252,9 +257,12 @@ impl DelayLoss {
     }
 
     fn judge_loss(&mut self, now: Timestamp) {
+        let sent = self.sent.over(Duration::from_secs(1));
         match self.loss.judge() {
             // So little does not crowd a path that shows no queue.
-            Verdict::Try if self.sent.over(Duration::from_secs(1)) < TRIAL_ABOVE => {}
+            Verdict::Try if sent < TRIAL_ABOVE => {}
+            // Nor does what is far below what the path was full at.
+            Verdict::Try if self.of_full(now, sent).is_some_and(|permille| permille < NEAR_FULL) => {}
             Verdict::Try => {
                 // Over a second, since pictures differ in size: what is not even sent cannot prove anything.
                 let acked = self.acked.recent().max(self.acked.over(Duration::from_secs(1)));
@@ -274,6 +282,12 @@ impl DelayLoss {
             }
             Verdict::None => {}
         }
+    }
+
+    /// How so much compares with the rate at which the path was full last, in thousandths, if that was not long ago.
+    fn of_full(&self, now: Timestamp, rate: Bitrate) -> Option<u64> {
+        let (full, _) = self.full.filter(|(_, at)| now.since(*at) < FULL_FOR)?;
+        Some(rate.as_bps() * 1000 / full.as_bps().max(1))
     }
 
     fn grow(&mut self, now: Timestamp, passed: Duration, lag: Duration) {
@@ -303,7 +317,11 @@ impl DelayLoss {
         let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
         // Nor who has found a thin path full: there a little too much is at once a long queue.
         let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
-        let most = if thin { GROWTH_MIN } else { GROWTH_MAX };
+        // Where it was full last, it is found full again, and a little too much at a time is seen before the queue is long.
+        let near = self
+            .of_full(now, self.estimate)
+            .is_some_and(|permille| (NEAR_FULL..=PAST_FULL).contains(&permille));
+        let most = if thin || near { GROWTH_MIN } else { GROWTH_MAX };
         self.growth = (self.growth + (self.growth * micros / doubling).max(1)).min(most);
     }
 }

@@ -228,6 +228,7 @@ fn cases() -> Vec<(&'static str, Path)> {
         ),
         ("2000, speech", Path { app: App::Speech, ..path(2000) }),
         ("2000, speech, loss 10 %", Path { app: App::Speech, ..loss(2000, 100) }),
+        ("2000, speech, jitter 200 ms", Path { app: App::Speech, ..jitter(2000, 200) }),
     ]
 }
 
@@ -318,6 +319,35 @@ fn speech_alone_neither_starves_nor_inflates_the_estimate() {
             after.iter().all(|(_, estimate)| (40..=400).contains(estimate)),
             "{loss_permille}: {after:?}"
         );
+    }
+}
+
+/// Where packets keep their order, jitter holds up even the fastest of a few; that is no queue, whatever the app sends.
+#[test]
+fn jitter_is_not_taken_for_a_queue() {
+    for (jitter, seed) in
+        [50, 100, 200].into_iter().flat_map(|jitter| (1..=8).map(move |seed| (jitter, seed)))
+    {
+        let path = Path { app: App::Speech, jitter: Duration::from_millis(jitter), ..Path::new(2000) };
+        let least = run(&path, seed).seconds.iter().map(|(_, estimate)| *estimate).min();
+        assert!(least >= Some(120), "jitter {jitter} ms, seed {seed}: the estimate fell to {least:?} kbit/s");
+    }
+}
+
+/// Once a path was full, its rate is known, and approached so that the queue stays short.
+#[test]
+fn a_path_that_was_full_is_filled_with_care() {
+    for seed in 1..=4 {
+        for loss_permille in [0, 80] {
+            let run = run(&Path { loss_permille, jitter: Duration::from_millis(20), ..Path::new(600) }, seed);
+            let queue = run.percentile(10, 30, 95);
+            assert!(queue <= 60, "seed {seed}, loss {loss_permille}: {queue} ms");
+            assert!(
+                run.kbps(10, 30) >= 500,
+                "seed {seed}, loss {loss_permille}: {} kbit/s",
+                run.kbps(10, 30)
+            );
+        }
     }
 }
 

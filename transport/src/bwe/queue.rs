@@ -3,7 +3,8 @@
 //! Why: of all signs of congestion the queue comes first, before loss, and says by how much one is over.
 //! One-way delay has an unknown offset (two clocks) and noise (radio, bursts, jitter). A standing queue delays
 //! even the fastest of the latest packets, so that one is compared with what it used to be at its best in the
-//! last ten seconds.
+//! last ten seconds. Where packets keep their order, noise delays the fastest too: one that is held up holds up those
+//! behind it, until all come at once. A queue lets them go no faster than the path carries, which tells the two apart.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +22,10 @@ const RECENT_PACKETS: usize = 4;
 const MARGIN_MICROS: i64 = 20_000;
 /// More is not taken for noise.
 const NOISE_MAX_MICROS: i64 = 180_000;
+/// Packets that were sent at least so far apart, and came so many times closer together, were held up: no queue lets
+/// them go so fast that was filled by what is sent.
+const APART_MICROS: i64 = 8_000;
+const FASTER: i64 = 8;
 
 /// The queue's size now, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,21 +59,72 @@ impl Window {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct QueueMeter {
     /// Second of sending, and the least delay of the fastest packets seen in it.
     base: VecDeque<(u64, i64)>,
     delays: VecDeque<(Timestamp, i64)>,
-    /// The usual difference between the delays of two packets in a row, smoothed, times 64. A queue that
-    /// grows or drains adds little to it.
-    noise_x64: i64,
+    /// The usual difference between the delays of two packets in a row, and of it what all have in common: a queue that
+    /// grows or drains is no noise.
+    differences: Mean,
+    drift: Mean,
+    /// How much earlier than the packet before them packets could have come that came together with it.
+    held_up: Mean,
+    /// The delay of the first packet of those that came together last.
+    first: i64,
+}
+
+/// A mean that follows: of all so far, then of the last 64 or so.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    /// Times 64.
+    value_x64: i64,
+    count: i64,
+}
+
+impl Mean {
+    /// As if much had been nothing so far.
+    const DOUBTFUL: Mean = Mean { value_x64: 0, count: 32 };
+
+    fn push(&mut self, value: i64) {
+        self.count = (self.count + 1).min(64);
+        self.value_x64 += (value * 64 - self.value_x64) / self.count;
+    }
+
+    fn times(self, factor: i64) -> i64 {
+        factor * self.value_x64 / 64
+    }
+}
+
+impl Default for QueueMeter {
+    fn default() -> QueueMeter {
+        QueueMeter {
+            base: VecDeque::new(),
+            delays: VecDeque::new(),
+            // What fills in the first moments of a thin path, where packets differ in size, is to be seen as a queue.
+            differences: Mean::DOUBTFUL,
+            drift: Mean::DOUBTFUL,
+            held_up: Mean::default(),
+            first: 0,
+        }
+    }
 }
 
 impl QueueMeter {
     /// One-way delays come in the order of sending; their offset is unknown but constant.
     pub(super) fn push(&mut self, sent: Timestamp, delay: i64) {
-        if let Some(last) = self.last() {
-            self.noise_x64 += (delay - last).abs().min(NOISE_MAX_MICROS) - self.noise_x64 / 64;
+        if let Some(&(before, last)) = self.delays.back() {
+            let difference = (delay - last).clamp(-NOISE_MAX_MICROS, NOISE_MAX_MICROS);
+            self.differences.push(difference.abs());
+            self.drift.push(difference);
+            let sent_apart = sent.since(before).as_micros() as i64;
+            let came_apart = sent_apart + delay - last;
+            if sent_apart < APART_MICROS || came_apart * FASTER > sent_apart {
+                self.first = delay;
+            }
+            self.held_up.push((self.first - delay).clamp(0, NOISE_MAX_MICROS));
+        } else {
+            self.first = delay;
         }
         self.delays.push_back((sent, delay));
         while self.delays.front().is_some_and(|(at, _)| sent.since(*at) > MEMORY) {
@@ -85,7 +141,8 @@ impl QueueMeter {
     /// it grows or drains.
     pub(super) fn standing(&mut self, now: Timestamp, since: Timestamp) -> Option<Standing> {
         let newest = self.delays.back()?.0;
-        let noise = (3 * self.noise_x64 / 64).min(NOISE_MAX_MICROS);
+        let differences = self.differences.times(3) - self.drift.times(3).abs();
+        let noise = (differences + self.held_up.times(2)).clamp(0, NOISE_MAX_MICROS);
         // The noisier the path, the longer it takes until one packet is as fast as the path is.
         let span = (RECENT + Duration::from_micros(3 * noise as u64)).min(MEMORY / 3);
         let (mut recent, mut before) = (Window::default(), Window::default());
