@@ -104,6 +104,8 @@ pub struct Config {
     /// First estimate. Default 300 kbit/s: enough for a small picture, little enough for a weak uplink to
     /// survive the first half second.
     pub start: Bitrate,
+    /// What the path was seen to carry before there was any media. Default none.
+    pub carries: Option<Bitrate>,
     /// Never less. Default 10 kbit/s: below this no speech gets through anyway.
     pub min: Bitrate,
     /// Never more. Default 5 Mbit/s.
@@ -112,7 +114,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { start: Bitrate::from_kbps(300), min: Bitrate::from_kbps(10), max: Bitrate::from_kbps(5000) }
+        Config {
+            start: Bitrate::from_kbps(300),
+            carries: None,
+            min: Bitrate::from_kbps(10),
+            max: Bitrate::from_kbps(5000),
+        }
     }
 }
 
