@@ -169,6 +169,10 @@ pub struct DelayLoss {
     /// The queue at the last cut, and how many cuts in a row left it as it was.
     stubborn: (i64, u32),
     updated: Option<Timestamp>,
+    /// When the first report came.
+    began: Option<Timestamp>,
+    /// What is known of a thin path.
+    most: Option<(Bitrate, Bitrate)>,
     /// Since when packets have been sent without an answer.
     unanswered: Option<Timestamp>,
     silence_cut: Timestamp,
@@ -195,6 +199,8 @@ impl DelayLoss {
             before_trial: None,
             stubborn: (0, 0),
             updated: None,
+            began: None,
+            most: None,
             unanswered: None,
             silence_cut: Timestamp::ZERO,
             reason: Reason::Start,
@@ -258,6 +264,22 @@ impl DelayLoss {
         self.loss.restart_without_trial();
     }
 
+    /// How much of a thin path may be filled, if what it carries is known by other means than filling it, and how much
+    /// surely can be.
+    fn known(&mut self, now: Timestamp) -> Option<(Bitrate, Bitrate)> {
+        let began = *self.began.get_or_insert(now);
+        let sent = self.sent.over(Duration::from_secs(1));
+        let shown = self.slope.rate().filter(|_| sent < THIN).map(|rate| rate.permille(FULL_PERMILLE));
+        // Seen before there was any media, it was seen without noise.
+        let seen = self.config.carries.filter(|rate| *rate < THIN && now.since(began) < THIN_FOR);
+        let seen = seen.map(|rate| rate.permille(FULL_PERMILLE));
+        match (shown, seen) {
+            (Some(shown), Some(seen)) => Some((shown.min(seen), shown.min(seen).permille(950))),
+            (None, Some(seen)) => Some((seen, seen.permille(950))),
+            (shown, None) => shown.map(|shown| (shown, shown.permille(800))),
+        }
+    }
+
     fn judge_loss(&mut self, now: Timestamp) {
         match self.loss.judge() {
             // So little does not crowd a path that shows no queue.
@@ -296,16 +318,25 @@ impl DelayLoss {
             self.reason = Reason::AppLimited;
             return;
         }
+        let most = match self.most {
+            Some((most, _)) if self.estimate >= most => {
+                self.reason = Reason::Hold;
+                return;
+            }
+            Some((_, surely)) if self.estimate < surely => return self.set(surely.min(cap), Reason::Increase),
+            Some((most, _)) => most,
+            None => self.config.max,
+        };
         // The queue is drained: what the path carried while it stood, it carries again.
         if let Some((carried, at)) =
             self.carried.take_if(|(carried, _)| self.estimate < carried.permille(900))
             && now.since(at) < CARRIED_FOR
         {
-            return self.set(carried.permille(900).min(cap), Reason::Increase);
+            return self.set(carried.permille(900).min(cap).min(most), Reason::Increase);
         }
         let micros = passed.as_micros() as u64;
         let grown = self.estimate + self.estimate * (self.growth * micros / 1_000) / 1_000_000;
-        self.set(grown.min(cap), Reason::Increase);
+        self.set(grown.min(cap).min(most), Reason::Increase);
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
         let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
         // Nor who has found a thin path full: there a little too much is at once a long queue.
@@ -329,15 +360,10 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
-        let thin = self.sent.over(Duration::from_secs(1)) < THIN;
-        if let Some(rate) = self.slope.rate().filter(|_| thin) {
+        self.most = self.known(now);
+        if let Some((most, _)) = self.most.filter(|(most, _)| self.estimate > *most) {
             // Known before it is full: no queue need show it, and there is nothing to try beyond it.
-            let most = rate.permille(FULL_PERMILLE);
-            if self.estimate > most {
-                self.set(most, Reason::Hold);
-            } else if self.reason == Reason::Increase {
-                self.set(self.estimate.max(most.permille(800)), Reason::Increase);
-            }
+            self.set(most, Reason::Hold);
         }
         let passed = self.updated.replace(now).map_or(Duration::ZERO, |then| now.since(then));
         let passed = passed.min(Duration::from_millis(500));

@@ -150,14 +150,13 @@ impl Call {
                 packets.push(Rtcp::Nack { sender: reporter, media: stream.config().ssrc, seqs });
             }
         }
-        if let Some(recorder) = &mut self.path.recorder
-            && let Some(report) = recorder.poll(now)
-        {
-            packets.push(report);
-        }
         if self.control.next_report.is_none_or(|due| due <= now) {
             self.sender_reports(now, &mut packets);
         }
+        // What leaves anyway pays the headers.
+        let along = !packets.is_empty();
+        let recorder = self.path.recorder.as_mut();
+        packets.extend(recorder.and_then(|it| if along { it.poll_early(now) } else { it.poll(now) }));
         if !packets.is_empty() {
             self.session.send_rtcp(now, rtcp::write(&packets));
         }
