@@ -7,7 +7,7 @@ use undertone_transport::pacer::Priority;
 use undertone_transport::rtcp::{self, Rtcp};
 
 /// What our reports and feedback may cost beside the media.
-pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(2_500);
+pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(1_500);
 
 /// Between sender reports, once the listener has had two: they are small and change little.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
