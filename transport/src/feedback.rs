@@ -192,8 +192,8 @@ impl Recorder {
         let affordable = cost / self.rate.permille(self.config.share_permille);
         let mut interval = affordable.clamp(self.config.min_interval, self.config.max_interval);
         if self.is_young(now) {
-            // On a thin path even that is dear: four times the usual share, no more.
-            let affordable = cost / self.rate.permille(self.config.share_permille * 4);
+            // On a thin path even that is dear: twice the usual share, no more.
+            let affordable = cost / self.rate.permille(self.config.share_permille * 2);
             let young = self.config.young_interval.max(self.config.min_interval);
             let young = if self.rate == Bitrate::ZERO { young } else { affordable.max(young) };
             interval = interval.min(young);

@@ -560,6 +560,7 @@ impl Session {
 
     fn flush_dtls(&mut self, now: Timestamp) {
         let path = self.agent.selected().or(self.dtls_path).or_else(|| self.agent.early());
+        let mut connected = false;
         while let Some(event) = self.dtls.as_mut().and_then(dtls::Endpoint::poll) {
             self.dtls_sent = path;
             match event {
@@ -576,8 +577,7 @@ impl Session {
                     };
                     self.keys = Some(Keys { sealer, opener });
                     self.early = None;
-                    self.stats.carries = self.gauge.rate();
-                    self.stats.unanswered = self.gauge.unanswered();
+                    connected = true;
                     self.outbox.push_back(Output::Connected { profile });
                     if let Some(path) = self.dtls_path {
                         self.agent.proved(now, path);
@@ -585,6 +585,11 @@ impl Session {
                 }
                 dtls::Event::Closed => return self.fail(TransportError::PeerClosed),
             }
+        }
+        if connected {
+            // Now that the last flight is out.
+            self.stats.carries = self.gauge.rate();
+            self.stats.unanswered = self.gauge.unanswered();
         }
     }
 

@@ -120,7 +120,7 @@ impl Call {
 
     /// Sends the requests, feedback and reports that are due, in one datagram.
     pub(super) fn report(&mut self, now: Timestamp) {
-        if !self.session.is_connected() {
+        if !self.session.is_connected() || now < self.quiet_until {
             return;
         }
         if let Some(rtt) = self.session.stats().rtt
