@@ -137,6 +137,9 @@ const THIN: Bitrate = Bitrate::from_kbps(64);
 const THIN_FOR: Duration = Duration::from_secs(20);
 /// How much of a thin path whose rate is known may be filled.
 const FULL_PERMILLE: u64 = 920;
+/// Where so long a queue stands and so little arrives of what connecting showed, in thousandths, the path has changed.
+const CHANGED_QUEUE_MICROS: i64 = 100_000;
+const CHANGED_PERMILLE: u64 = 850;
 /// How long what the path carried says what it carries.
 const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
@@ -171,6 +174,8 @@ pub struct DelayLoss {
     updated: Option<Timestamp>,
     /// When the first report came.
     began: Option<Timestamp>,
+    /// The path is not any more what connecting showed.
+    changed: bool,
     /// What is known of a thin path.
     most: Option<(Bitrate, Bitrate)>,
     /// Since when packets have been sent without an answer.
@@ -200,6 +205,7 @@ impl DelayLoss {
             stubborn: (0, 0),
             updated: None,
             began: None,
+            changed: false,
             most: None,
             unanswered: None,
             silence_cut: Timestamp::ZERO,
@@ -217,7 +223,7 @@ impl DelayLoss {
         match outcome.fate {
             Fate::Arrived(arrival) => {
                 let delay = arrival.micros_from(outcome.sent);
-                self.queue.push(outcome.sent, delay);
+                self.queue.push(outcome.sent, delay - self.own_time(outcome.size));
                 self.slope.push(outcome.sent, outcome.size, delay);
                 self.acked.push(arrival, outcome.size);
             }
@@ -225,6 +231,7 @@ impl DelayLoss {
             Fate::Untold => {
                 // It most likely arrived as the others do, or was lost as often as they are.
                 if let Some(delay) = self.queue.last() {
+                    let delay = delay + self.own_time(outcome.size);
                     let arrival = outcome.sent.as_micros().saturating_add_signed(delay);
                     let likely = outcome.size * (1000 - self.loss.permille()) / 1000;
                     self.acked.push(Timestamp::from_micros(arrival), likely);
@@ -237,9 +244,25 @@ impl DelayLoss {
         }
     }
 
+    /// How long a packet itself takes on a thin path, in microseconds, as far as that is known: large ones wait for no
+    /// longer a queue than small ones.
+    fn own_time(&self, size: DataSize) -> i64 {
+        let rate = self.config.carries.filter(|rate| *rate < THIN);
+        rate.map_or(0, |rate| (size / rate).as_micros() as i64)
+    }
+
     /// Less, because a queue stands.
     fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
-        let acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
+        let mut acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
+        if let Some(seen) = self.seen(now) {
+            let over_all = self.acked.over(Duration::from_secs(1));
+            if standing.queue > CHANGED_QUEUE_MICROS && over_all < seen.permille(CHANGED_PERMILLE) {
+                self.changed = true;
+            } else {
+                // A few long packets tell their rate less well than that.
+                acked = acked.max(seen);
+            }
+        }
         // The path moved, say to one of longer delay, if three cuts that were obeyed changed nothing. A
         // queue that overflows is no such case: there less arrives than is sent.
         let sent = self.sent.over(Duration::from_millis(500));
@@ -264,15 +287,19 @@ impl DelayLoss {
         self.loss.restart_without_trial();
     }
 
+    /// How much of a thin path may be filled by what connecting showed: that was seen without noise.
+    fn seen(&mut self, now: Timestamp) -> Option<Bitrate> {
+        let began = *self.began.get_or_insert(now);
+        let holds = !self.changed && now.since(began) < THIN_FOR;
+        self.config.carries.filter(|rate| holds && *rate < THIN).map(|rate| rate.permille(FULL_PERMILLE))
+    }
+
     /// How much of a thin path may be filled, if what it carries is known by other means than filling it, and how much
     /// surely can be.
     fn known(&mut self, now: Timestamp) -> Option<(Bitrate, Bitrate)> {
-        let began = *self.began.get_or_insert(now);
         let sent = self.sent.over(Duration::from_secs(1));
         let shown = self.slope.rate().filter(|_| sent < THIN).map(|rate| rate.permille(FULL_PERMILLE));
-        // Seen before there was any media, it was seen without noise.
-        let seen = self.config.carries.filter(|rate| *rate < THIN && now.since(began) < THIN_FOR);
-        let seen = seen.map(|rate| rate.permille(FULL_PERMILLE));
+        let seen = self.seen(now);
         match (shown, seen) {
             (Some(shown), Some(seen)) => Some((shown.min(seen), shown.min(seen).permille(950))),
             (None, Some(seen)) => Some((seen, seen.permille(950))),
