@@ -154,7 +154,7 @@ pub const FULL_RATE: Bitrate = Bitrate::from_bps(RATES[RATES.len() - 1].0);
 /// Opus has no wideband mode worth hearing below this.
 const LEAST_RATE: Bitrate = Bitrate::from_bps(RATES[0].0);
 /// From here on longer packets would save what nobody misses, and cost delay.
-const HEADERS_CHEAP: Bitrate = Bitrate::from_kbps(60);
+pub(crate) const HEADERS_CHEAP: Bitrate = Bitrate::from_kbps(60);
 /// Amounts of repair, in quarters of the speech.
 const REPAIRS: [usize; 17] = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64];
 /// So little repair brings nothing back, but says how long the listener is to wait, for deep redundancy.
@@ -257,7 +257,6 @@ impl Search<'_> {
                 continue;
             }
             let wait = packet * (after as u32 + 1);
-            let timely = self.path.delay.map_or(1_000_000, |path| quality::timely(path + wait));
             // Until the packet comes that tells of those before it, there is nothing to tell.
             let dark = if after == 0 { left } else { channel.dark(after).min(left) };
             let none = [None].into_iter();
@@ -286,6 +285,9 @@ impl Search<'_> {
                     if cost > self.path.budget {
                         break;
                     }
+                    let crossing = self.crossing(packet, cost);
+                    let timely =
+                        self.path.delay.map_or(1_000_000, |path| quality::timely(path + wait + crossing));
                     let coded = quality::coded(packet, rate);
                     let heard = quality::heard(coded, (concealed, concealed_flaw), (deep, flaw));
                     let worth = heard * timely / 1_000_000 - cost.as_bps() as i64 * KBPS_WORTH / 1000;
@@ -298,6 +300,14 @@ impl Search<'_> {
                 }
             }
         }
+    }
+
+    /// How long a packet takes to cross a thin path: where that is full, as long as it is itself.
+    fn crossing(&self, packet: Duration, cost: Bitrate) -> Duration {
+        if self.path.budget >= HEADERS_CHEAP {
+            return Duration::ZERO;
+        }
+        DataSize::from_bytes(cost.as_bps() * packet.as_micros() as u64 / 8_000_000) / self.path.budget
     }
 
     fn chosen(self) -> Option<Plan> {

@@ -43,6 +43,8 @@ const DEVICE_DELAY: Duration = Duration::from_millis(17);
 const ROUGH_ABOVE: Duration = Duration::from_millis(40);
 /// Longer than this, and about every second packet was.
 const VERY_ROUGH_ABOVE: Duration = Duration::from_millis(1_000);
+/// What a handshake is larger than three checks, both ways together.
+const HANDSHAKE: DataSize = DataSize::from_bytes(1_100);
 /// Taken for the round trip until it is known.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Output kept for an owner who does not poll; beyond it, datagrams are dropped as a full socket would.
@@ -86,6 +88,8 @@ pub struct Call {
     events: VecDeque<Event>,
     started: Option<Timestamp>,
     setup: Option<Duration>,
+    /// Until then the end of the handshake fills a thin path.
+    quiet_until: Timestamp,
     over: bool,
     audio_muted: bool,
     video_muted: bool,
@@ -137,6 +141,7 @@ impl Call {
             events: VecDeque::new(),
             started: None,
             setup: None,
+            quiet_until: Timestamp::ZERO,
             over: false,
             audio_muted: false,
             video_muted: false,
@@ -170,7 +175,7 @@ impl Call {
 
     /// Takes 10 ms from the microphone (16 kHz mono), the last sample of which was captured at `now`.
     pub fn push_audio(&mut self, now: Timestamp, pcm: &[i16; FRAME_SAMPLES]) {
-        let connected = self.is_connected();
+        let connected = self.is_connected() && now >= self.quiet_until;
         let Some(speaker) = &mut self.speaker else { return };
         let pushed = if self.audio_muted || !connected {
             Ok(speaker.skip(now, pcm).filter(|_| connected))
@@ -412,9 +417,13 @@ impl Call {
                     let setup = now.since(self.started.unwrap_or(now));
                     self.setup = Some(setup);
                     // A round trip that could not be measured tells of losses, not of a thin path.
-                    let rtt = self.session.stats().rtt.unwrap_or_default();
-                    self.path.start(now, rtt, self.camera.is_some());
-                    let excess = setup.saturating_sub(rtt * 3);
+                    let stats = *self.session.stats();
+                    let rtt = stats.rtt.unwrap_or_default();
+                    self.path.start(now, stats.carries, rtt, self.camera.is_some());
+                    // What is said before the peer has keys would wait behind them, and all that follows behind it.
+                    self.quiet_until = now + stats.carries.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
+                    let thin = stats.carries.map_or(Duration::ZERO, |rate| HANDSHAKE / rate);
+                    let excess = setup.saturating_sub(rtt * 3 + thin);
                     if excess > ROUGH_ABOVE {
                         self.on_rough_start(now, excess > VERY_ROUGH_ABOVE);
                     }

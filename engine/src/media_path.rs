@@ -20,6 +20,8 @@ const FIRST_WINDOW: DataSize = DataSize::from_bytes(1_250);
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// How long after a packet's arrival the first report leaves.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
+/// How much of what connecting showed the path to carry is sent at first, in thousandths.
+const FIRST_PERMILLE: u64 = 900;
 
 /// A packet that waits to be sent.
 struct Waiting {
@@ -157,14 +159,16 @@ impl MediaPath {
         self.cc.estimate()
     }
 
-    /// Media may flow. Until the first report tells better, no more is sent than a weak path holds: speech alone does with
-    /// little, pictures need more from the start.
-    pub(crate) fn start(&mut self, now: Timestamp, rtt: Duration, pictures: bool) {
-        if pictures || rtt < LONG_ROUND_TRIP {
-            return;
-        }
-        let start = FIRST_WINDOW.per(rtt + FIRST_REPORT).min(self.cc.estimate());
-        self.cc = DelayLoss::new(bwe::Config { start, ..bwe::Config::default() });
+    /// Media may flow. If connecting showed what the path carries, no more is sent; else, until the first report tells
+    /// better, no more than a weak path holds: speech alone does with little, pictures need more from the start.
+    pub(crate) fn start(&mut self, now: Timestamp, carries: Option<Bitrate>, rtt: Duration, pictures: bool) {
+        let start = match carries {
+            Some(carries) => carries.permille(FIRST_PERMILLE),
+            None if pictures || rtt < LONG_ROUND_TRIP => return,
+            None => FIRST_WINDOW.per(rtt + FIRST_REPORT),
+        };
+        let start = start.min(self.cc.estimate());
+        self.cc = DelayLoss::new(bwe::Config { start, carries, ..bwe::Config::default() });
         self.pacer.set_rate(now, start.permille(1_250));
     }
 

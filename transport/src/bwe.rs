@@ -104,6 +104,8 @@ pub struct Config {
     /// First estimate. Default 300 kbit/s: enough for a small picture, little enough for a weak uplink to
     /// survive the first half second.
     pub start: Bitrate,
+    /// What the path was seen to carry before there was any media. Default none.
+    pub carries: Option<Bitrate>,
     /// Never less. Default 10 kbit/s: below this no speech gets through anyway.
     pub min: Bitrate,
     /// Never more. Default 5 Mbit/s.
@@ -112,7 +114,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { start: Bitrate::from_kbps(300), min: Bitrate::from_kbps(10), max: Bitrate::from_kbps(5000) }
+        Config {
+            start: Bitrate::from_kbps(300),
+            carries: None,
+            min: Bitrate::from_kbps(10),
+            max: Bitrate::from_kbps(5000),
+        }
     }
 }
 
@@ -134,6 +141,9 @@ const FULL_PERMILLE: u64 = 920;
 const NEAR_FULL: u64 = 850;
 const PAST_FULL: u64 = 1100;
 const FULL_FOR: Duration = Duration::from_secs(20);
+/// Where so long a queue stands and so little arrives of what connecting showed, in thousandths, the path has changed.
+const CHANGED_QUEUE_MICROS: i64 = 100_000;
+const CHANGED_PERMILLE: u64 = 850;
 /// How long what the path carried says what it carries.
 const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
@@ -166,6 +176,12 @@ pub struct DelayLoss {
     /// The queue at the last cut, and how many cuts in a row left it as it was.
     stubborn: (i64, u32),
     updated: Option<Timestamp>,
+    /// When the first report came.
+    began: Option<Timestamp>,
+    /// The path is not any more what connecting showed.
+    changed: bool,
+    /// What is known of a thin path.
+    most: Option<(Bitrate, Bitrate)>,
     /// Since when packets have been sent without an answer.
     unanswered: Option<Timestamp>,
     silence_cut: Timestamp,
@@ -192,6 +208,9 @@ impl DelayLoss {
             before_trial: None,
             stubborn: (0, 0),
             updated: None,
+            began: None,
+            changed: false,
+            most: None,
             unanswered: None,
             silence_cut: Timestamp::ZERO,
             reason: Reason::Start,
@@ -208,7 +227,7 @@ impl DelayLoss {
         match outcome.fate {
             Fate::Arrived(arrival) => {
                 let delay = arrival.micros_from(outcome.sent);
-                self.queue.push(outcome.sent, delay);
+                self.queue.push(outcome.sent, delay - self.own_time(outcome.size));
                 self.slope.push(outcome.sent, outcome.size, delay);
                 self.acked.push(arrival, outcome.size);
             }
@@ -216,6 +235,7 @@ impl DelayLoss {
             Fate::Untold => {
                 // It most likely arrived as the others do, or was lost as often as they are.
                 if let Some(delay) = self.queue.last() {
+                    let delay = delay + self.own_time(outcome.size);
                     let arrival = outcome.sent.as_micros().saturating_add_signed(delay);
                     let likely = outcome.size * (1000 - self.loss.permille()) / 1000;
                     self.acked.push(Timestamp::from_micros(arrival), likely);
@@ -228,9 +248,25 @@ impl DelayLoss {
         }
     }
 
+    /// How long a packet itself takes on a thin path, in microseconds, as far as that is known: large ones wait for no
+    /// longer a queue than small ones.
+    fn own_time(&self, size: DataSize) -> i64 {
+        let rate = self.config.carries.filter(|rate| *rate < THIN);
+        rate.map_or(0, |rate| (size / rate).as_micros() as i64)
+    }
+
     /// Less, because a queue stands.
     fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
-        let acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
+        let mut acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
+        if let Some(seen) = self.seen(now) {
+            let over_all = self.acked.over(Duration::from_secs(1));
+            if standing.queue > CHANGED_QUEUE_MICROS && over_all < seen.permille(CHANGED_PERMILLE) {
+                self.changed = true;
+            } else {
+                // A few long packets tell their rate less well than that.
+                acked = acked.max(seen);
+            }
+        }
         // The path moved, say to one of longer delay, if three cuts that were obeyed changed nothing. A
         // queue that overflows is no such case: there less arrives than is sent.
         let sent = self.sent.over(Duration::from_millis(500));
@@ -254,6 +290,26 @@ impl DelayLoss {
         self.cut = now;
         self.before_trial = None;
         self.loss.restart_without_trial();
+    }
+
+    /// How much of a thin path may be filled by what connecting showed: that was seen without noise.
+    fn seen(&mut self, now: Timestamp) -> Option<Bitrate> {
+        let began = *self.began.get_or_insert(now);
+        let holds = !self.changed && now.since(began) < THIN_FOR;
+        self.config.carries.filter(|rate| holds && *rate < THIN).map(|rate| rate.permille(FULL_PERMILLE))
+    }
+
+    /// How much of a thin path may be filled, if what it carries is known by other means than filling it, and how much
+    /// surely can be.
+    fn known(&mut self, now: Timestamp) -> Option<(Bitrate, Bitrate)> {
+        let sent = self.sent.over(Duration::from_secs(1));
+        let shown = self.slope.rate().filter(|_| sent < THIN).map(|rate| rate.permille(FULL_PERMILLE));
+        let seen = self.seen(now);
+        match (shown, seen) {
+            (Some(shown), Some(seen)) => Some((shown.min(seen), shown.min(seen).permille(950))),
+            (None, Some(seen)) => Some((seen, seen.permille(950))),
+            (shown, None) => shown.map(|shown| (shown, shown.permille(800))),
+        }
     }
 
     fn judge_loss(&mut self, now: Timestamp) {
@@ -303,16 +359,25 @@ impl DelayLoss {
             self.reason = Reason::AppLimited;
             return;
         }
+        let most = match self.most {
+            Some((most, _)) if self.estimate >= most => {
+                self.reason = Reason::Hold;
+                return;
+            }
+            Some((_, surely)) if self.estimate < surely => return self.set(surely.min(cap), Reason::Increase),
+            Some((most, _)) => most,
+            None => self.config.max,
+        };
         // The queue is drained: what the path carried while it stood, it carries again.
         if let Some((carried, at)) =
             self.carried.take_if(|(carried, _)| self.estimate < carried.permille(900))
             && now.since(at) < CARRIED_FOR
         {
-            return self.set(carried.permille(900).min(cap), Reason::Increase);
+            return self.set(carried.permille(900).min(cap).min(most), Reason::Increase);
         }
         let micros = passed.as_micros() as u64;
         let grown = self.estimate + self.estimate * (self.growth * micros / 1_000) / 1_000_000;
-        self.set(grown.min(cap), Reason::Increase);
+        self.set(grown.min(cap).min(most), Reason::Increase);
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
         let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
         // Nor who has found a thin path full: there a little too much is at once a long queue.
@@ -340,15 +405,10 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
-        let thin = self.sent.over(Duration::from_secs(1)) < THIN;
-        if let Some(rate) = self.slope.rate().filter(|_| thin) {
+        self.most = self.known(now);
+        if let Some((most, _)) = self.most.filter(|(most, _)| self.estimate > *most) {
             // Known before it is full: no queue need show it, and there is nothing to try beyond it.
-            let most = rate.permille(FULL_PERMILLE);
-            if self.estimate > most {
-                self.set(most, Reason::Hold);
-            } else if self.reason == Reason::Increase {
-                self.set(self.estimate.max(most.permille(800)), Reason::Increase);
-            }
+            self.set(most, Reason::Hold);
         }
         let passed = self.updated.replace(now).map_or(Duration::ZERO, |then| now.since(then));
         let passed = passed.min(Duration::from_millis(500));

@@ -80,6 +80,9 @@ pub struct Endpoint {
     /// A gap after the newest datagram was acknowledged.
     acknowledged: bool,
     last_activity: Timestamp,
+    /// When our newest flight left, and how long the one before took to be answered.
+    flight: Option<Timestamp>,
+    exchange: Duration,
     peer: Fingerprint,
     verified: bool,
     connected: bool,
@@ -127,6 +130,8 @@ impl Endpoint {
             repeats: 0,
             acknowledged: false,
             last_activity: now,
+            flight: None,
+            exchange: Duration::ZERO,
             peer,
             verified: false,
             connected: false,
@@ -155,6 +160,9 @@ impl Endpoint {
             self.unanswered = false;
         }
         self.last_activity = now;
+        if let Some(sent) = self.flight.take() {
+            self.exchange = now.since(sent);
+        }
         self.repeats = 0;
         self.acknowledged = false;
         self.step(now, |dtls, _| dtls.handle_packet(bytes))?;
@@ -236,6 +244,7 @@ impl Endpoint {
             match self.dtls.poll_output(&mut self.buffer) {
                 Output::Packet(bytes) => {
                     self.last_activity = now;
+                    self.flight = Some(now);
                     self.events.push_back(Event::Transmit(bytes.to_vec()));
                 }
                 Output::BufferTooSmall { needed } => self.buffer.resize(needed, 0),
@@ -283,14 +292,15 @@ impl Endpoint {
     }
 
     /// A small check measured the round trip, but a ClientHello is answered with 700 bytes, which on a slow link
-    /// take a few times as long; and to repeat those would delay the first media. Grows gently: on a path that
-    /// loses a third, doubling would take seconds to get through.
+    /// take a few times as long; and to repeat those would delay the first media. The last flight is no larger than the
+    /// first and its answer, so it is answered no later. Grows gently: on a path that loses a third, doubling would take
+    /// seconds to get through.
     fn rto(&self) -> Duration {
         let base = match self.rtt {
             _ if !self.client => SERVER_RTO,
             None => BLIND_RTO,
-            Some(rtt) if self.connected => rtt * 2 + Duration::from_millis(40),
-            Some(rtt) => rtt * 3,
+            Some(rtt) if self.connected => (rtt * 2 + Duration::from_millis(40)).max(self.exchange),
+            Some(rtt) => rtt * 4,
         };
         let base = base.clamp(MIN_RTO, MAX_RTO);
         (0..self.repeats.min(16)).fold(base, |rto, _| rto + rto / 4).min(base.max(PATIENCE))

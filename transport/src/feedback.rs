@@ -22,6 +22,8 @@ const REPORT_OVERHEAD: DataSize = DataSize::from_bytes(28 + 20 + 20);
 const STREAM_OVERHEAD: DataSize = DataSize::from_bytes(8);
 /// Numbers in one report and stream: with its headers that stays below the smallest usual MTU.
 const NUMBERS_MAX: u64 = 500;
+/// Below this a report takes as long as speech does.
+const THIN: Bitrate = Bitrate::from_kbps(64);
 /// A hole of so many packets is an event worth reporting.
 const BURST: u64 = 3;
 
@@ -179,15 +181,19 @@ impl Recorder {
         self.urgent |= self.spacing.on_packet(now) || self.packets >= NUMBERS_MAX;
     }
 
+    fn is_young(&self, now: Timestamp) -> bool {
+        self.first.is_some_and(|first| now.since(first) < self.config.young)
+    }
+
     /// The usual interval at the present rate.
     fn interval(&self, now: Timestamp) -> Duration {
         let streams = if self.format == Format::Ccfb { self.tracks.len().max(1) as u64 } else { 0 };
         let cost = REPORT_OVERHEAD + STREAM_OVERHEAD * streams;
         let affordable = cost / self.rate.permille(self.config.share_permille);
         let mut interval = affordable.clamp(self.config.min_interval, self.config.max_interval);
-        if self.first.is_some_and(|first| now.since(first) < self.config.young) {
-            // On a thin path even that is dear: four times the usual share, no more.
-            let affordable = cost / self.rate.permille(self.config.share_permille * 4);
+        if self.is_young(now) {
+            // On a thin path even that is dear: twice the usual share, no more.
+            let affordable = cost / self.rate.permille(self.config.share_permille * 2);
             let young = self.config.young_interval.max(self.config.min_interval);
             let young = if self.rate == Bitrate::ZERO { young } else { affordable.max(young) };
             interval = interval.min(young);
@@ -201,8 +207,12 @@ impl Recorder {
             return None;
         }
         let interval = self.interval(self.last_report);
-        // An event does not wait, but many of them must not cost more than twice the usual.
-        let wait = if self.urgent { (interval / 2).min(self.config.min_interval * 2) } else { interval };
+        // An event does not wait, but many of them must not cost more than twice the usual; and where reports are dear,
+        // those of a young stream are as many as it can bear.
+        let thin = self.rate > Bitrate::ZERO && self.rate < THIN;
+        let soonest = if thin { interval } else { self.config.min_interval * 2 };
+        let dear = thin && self.is_young(self.last_report);
+        let wait = if self.urgent && !dear { (interval / 2).min(soonest) } else { interval };
         Some(self.last_report + wait)
     }
 

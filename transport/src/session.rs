@@ -15,13 +15,16 @@
 //!
 //! Not here: what is in the packets (`rtp`, `rtcp`, `stream`).
 
+mod gauge;
+
 use crate::{PeerMisbehaved, TransportError, dtls, ice, srtp};
+use gauge::Gauge;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use undertone_media::{Timestamp, Transmit};
+use undertone_media::{Bitrate, DataSize, Timestamp, Transmit};
 
 /// How a session behaves.
 #[derive(Clone)]
@@ -138,6 +141,10 @@ pub struct Stats {
     pub rtcp_received: u64,
     /// The newest round trip time that a check measured.
     pub rtt: Option<Duration>,
+    /// What the path from us carried while we connected, if that was so little that it showed.
+    pub carries: Option<Bitrate>,
+    /// Of the handshake, what was still on its way to the peer when there were keys.
+    pub unanswered: DataSize,
 }
 
 /// What a datagram is, by its first bytes (RFC 7983 §7, RFC 5761 §4).
@@ -201,6 +208,7 @@ pub struct Session {
     /// A DTLS datagram that overtook the check which will vouch for its sender.
     early: Option<(SocketAddr, SocketAddr, Vec<u8>)>,
     keys: Option<Keys>,
+    gauge: Gauge,
     unconfirmed: Option<Unconfirmed>,
     remote_addr: Option<SocketAddr>,
     over: bool,
@@ -224,6 +232,7 @@ impl Session {
             dtls_sent: None,
             early: None,
             keys: None,
+            gauge: Gauge::default(),
             unconfirmed: None,
             remote_addr: None,
             over: false,
@@ -285,7 +294,11 @@ impl Session {
         if self.over {
             return Received::Dropped;
         }
-        match classify(bytes) {
+        let class = classify(bytes);
+        if self.keys.is_none() {
+            self.gauge.on_received(now, bytes.len(), class == Class::Dtls);
+        }
+        match class {
             Class::Stun => self.receive_stun(now, from, to, bytes),
             Class::Dtls => self.receive_dtls(now, from, to, bytes),
             Class::Rtp => self.receive_rtp(now, from, to, bytes),
@@ -479,6 +492,7 @@ impl Session {
     /// Carries on after anything happened to ICE: its datagrams, the first DTLS flight, the path.
     fn advance(&mut self, now: Timestamp) {
         while let Some(transmit) = self.agent.poll() {
+            self.gauge.on_sent(now, transmit.bytes.len(), false);
             self.outbox.push_back(Output::Transmit(transmit));
         }
         if let Some((peer, active @ true, _)) = self.started
@@ -489,8 +503,11 @@ impl Session {
             return;
         }
         self.stats.rtt = self.agent.rtt();
-        if let (Some(dtls), Some(rtt)) = (&mut self.dtls, self.stats.rtt) {
-            dtls.set_rtt(rtt);
+        if let Some(rtt) = self.stats.rtt {
+            self.gauge.on_round_trip(rtt);
+            if let Some(dtls) = &mut self.dtls {
+                dtls.set_rtt(rtt);
+            }
         }
         if let Some(dtls) = &mut self.dtls
             && self.dtls_path.is_none()
@@ -543,11 +560,13 @@ impl Session {
 
     fn flush_dtls(&mut self, now: Timestamp) {
         let path = self.agent.selected().or(self.dtls_path).or_else(|| self.agent.early());
+        let mut connected = false;
         while let Some(event) = self.dtls.as_mut().and_then(dtls::Endpoint::poll) {
             self.dtls_sent = path;
             match event {
                 dtls::Event::Transmit(bytes) => {
                     if let Some(ice::Path { local, remote }) = path {
+                        self.gauge.on_sent(now, bytes.len(), true);
                         self.outbox.push_back(Output::Transmit(Transmit { to: remote, from: local, bytes }));
                     }
                 }
@@ -558,6 +577,7 @@ impl Session {
                     };
                     self.keys = Some(Keys { sealer, opener });
                     self.early = None;
+                    connected = true;
                     self.outbox.push_back(Output::Connected { profile });
                     if let Some(path) = self.dtls_path {
                         self.agent.proved(now, path);
@@ -565,6 +585,11 @@ impl Session {
                 }
                 dtls::Event::Closed => return self.fail(TransportError::PeerClosed),
             }
+        }
+        if connected {
+            // Now that the last flight is out.
+            self.stats.carries = self.gauge.rate();
+            self.stats.unanswered = self.gauge.unanswered();
         }
     }
 

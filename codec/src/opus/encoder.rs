@@ -9,6 +9,10 @@ use std::ptr::NonNull;
 use std::time::Duration;
 use undertone_media::Bitrate;
 
+/// Bytes a second. Where frames are bound to less than 8 kbit/s, libopus leaves wideband, and the frames of one packet may
+/// differ in that.
+const LEAST_BOUND: usize = 8_500 / 8;
+
 /// How an [`Encoder`] codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderConfig {
@@ -47,6 +51,8 @@ pub struct Encoder {
     joiner: NonNull<sys::OpusRepacketizer>,
     /// Room for the largest packet, so that the caller's needs no more than the packet itself.
     room: Box<[u8]>,
+    /// No packet is larger than this many bytes.
+    most: usize,
     redundant: Option<Redundant>,
 }
 
@@ -71,7 +77,7 @@ impl Encoder {
             return Err(failed(sys::OPUS_ALLOC_FAIL));
         };
         let redundant = config.redundancy.then(Redundant::new);
-        let mut encoder = Encoder { raw, joiner, room: vec![0; LARGEST].into(), redundant };
+        let mut encoder = Encoder { raw, joiner, room: vec![0; LARGEST].into(), most: LARGEST, redundant };
         encoder.set(SET_FORCE_MODE_REQUEST, MODE_SILK_ONLY)?;
         encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
@@ -88,6 +94,12 @@ impl Encoder {
     pub fn set_bitrate(&mut self, bitrate: Bitrate) {
         let bps = bitrate.as_bps().clamp(6_000, 128_000) as c_int;
         self.set_known(sys::OPUS_SET_BITRATE_REQUEST, bps);
+    }
+
+    /// Bounds the packets to come to so many bytes, or lifts the bound: on a thin path a large one holds up all that
+    /// follow. They may still take 8.5 kbit/s.
+    pub fn set_largest(&mut self, bytes: Option<usize>) {
+        self.most = bytes.unwrap_or(LARGEST);
     }
 
     /// Turns low-rate copies of earlier frames on or off.
@@ -139,13 +151,18 @@ impl Encoder {
             4 => pcm.len() / 2,
             5 => pcm.len() / 5,
             6 => pcm.len() / 2,
-            _ => return self.encode_frame(pcm, 0).map(|length| out.extend_from_slice(&self.room[..length])),
+            _ => {
+                let length = self.encode_frame(pcm, 0, self.most)?;
+                out.extend_from_slice(&self.room[..length]);
+                return Ok(());
+            }
         };
         // SAFETY: the handle is valid.
         unsafe { sys::opus_repacketizer_init(self.joiner.as_ptr()) };
         let mut used = 0;
-        for part in pcm.chunks_exact(frame) {
-            let length = self.encode_frame(part, used)?;
+        for (index, part) in pcm.chunks_exact(frame).enumerate() {
+            let left = (pcm.len() / frame - index).max(1);
+            let length = self.encode_frame(part, used, self.most.saturating_sub(used) / left)?;
             // SAFETY: the handle is valid, and `room` keeps these bytes as they are until the parts are joined.
             let code = unsafe {
                 let data = self.room.as_ptr().add(used);
@@ -165,9 +182,11 @@ impl Encoder {
         if written < 0 { Err(failed(written)) } else { Ok(()) }
     }
 
-    /// Codes one Opus frame into `room` from `at` on; says its length.
-    fn encode_frame(&mut self, pcm: &[i16], at: usize) -> Result<usize, CodecError> {
+    /// Codes one Opus frame of at most `most` bytes into `room` from `at` on; says its length.
+    fn encode_frame(&mut self, pcm: &[i16], at: usize, most: usize) -> Result<usize, CodecError> {
         let room = &mut self.room[at..];
+        let least = pcm.len() * LEAST_BOUND / SAMPLE_RATE as usize;
+        let most = most.max(least).min(room.len());
         // SAFETY: the handle is valid, `pcm` holds as many samples as said, `room` as many bytes.
         let written = unsafe {
             sys::opus_encode(
@@ -175,7 +194,7 @@ impl Encoder {
                 pcm.as_ptr(),
                 pcm.len() as c_int,
                 room.as_mut_ptr(),
-                room.len() as i32,
+                most as i32,
             )
         };
         usize::try_from(written).map_err(|_| failed(written))

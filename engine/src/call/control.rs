@@ -7,7 +7,7 @@ use undertone_transport::pacer::Priority;
 use undertone_transport::rtcp::{self, Rtcp};
 
 /// What our reports and feedback may cost beside the media.
-pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(2_500);
+pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(1_500);
 
 /// Between sender reports, once the listener has had two: they are small and change little.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -15,6 +15,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 const REPORT_INTERVAL_VIDEO: Duration = Duration::from_secs(1);
 
 const REPORTS_LOST: u16 = 200;
+/// So much too early, one leaves with other news.
+const REPORT_EARLY: Duration = Duration::from_millis(200);
 
 /// A packet may be asked for twice in a row, and is then sent twice: a resend is as likely to be lost as the
 /// packet was, and waiting another round trip would cost the listener all that delay all the time, and the
@@ -150,13 +152,16 @@ impl Call {
                 packets.push(Rtcp::Nack { sender: reporter, media: stream.config().ssrc, seqs });
             }
         }
-        if let Some(recorder) = &mut self.path.recorder
-            && let Some(report) = recorder.poll(now)
-        {
-            packets.push(report);
-        }
-        if self.control.next_report.is_none_or(|due| due <= now) {
+        // What leaves anyway pays the headers of what is almost due.
+        let recorder = self.path.recorder.as_mut();
+        let along = !packets.is_empty();
+        packets.extend(recorder.and_then(|it| if along { it.poll_early(now) } else { it.poll(now) }));
+        let soon = if packets.is_empty() { Duration::ZERO } else { REPORT_EARLY };
+        if self.control.next_report.is_none_or(|due| due <= now + soon) && now >= self.quiet_until {
+            let alone = packets.is_empty();
             self.sender_reports(now, &mut packets);
+            let recorder = self.path.recorder.as_mut().filter(|_| alone && !packets.is_empty());
+            packets.extend(recorder.and_then(|it| it.poll_early(now)));
         }
         if !packets.is_empty() {
             self.session.send_rtcp(now, rtcp::write(&packets));

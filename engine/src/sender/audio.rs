@@ -1,13 +1,13 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::adapt::{COPIES_MAX, Path, Plan, Planner, Protection};
+use crate::adapt::{COPIES_MAX, HEADERS_CHEAP, Path, Plan, Planner, Protection};
 use crate::receiver::{Formats, empty, empty_duration, protected};
 use crate::{Coding, OPUS_TICKS_PER_SAMPLE};
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_codec::{CodecError, SAMPLE_RATE, level};
-use undertone_media::{EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_media::{Bitrate, DataSize, EncodedFrame, Kind, MediaTime, Timestamp};
 use undertone_transport::recovery::{red, rlc};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
@@ -51,7 +51,15 @@ pub struct AudioSender {
     code: rlc::Encoder,
     /// Bytes of its symbols.
     symbol: usize,
+    /// What a thin path may be filled with, and what a packet costs beside its payload.
+    thin: Option<(Bitrate, DataSize)>,
+    /// Of what was sent, what had not crossed it when the newest packet left.
+    crossing: DataSize,
 }
+
+/// How long after it is sent a packet may be on its way into a thin path, in thousandths of its own length: one that is
+/// larger than the mean holds up those behind it, which then are to be smaller.
+const CROSSING_PERMILLE: u64 = 1_150;
 
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
 const VOICE_LEVEL: u8 = 50;
@@ -89,6 +97,8 @@ impl AudioSender {
             before: VecDeque::new(),
             code: rlc::Encoder::new(),
             symbol: 0,
+            thin: None,
+            crossing: DataSize::ZERO,
         })
     }
 
@@ -104,6 +114,8 @@ impl AudioSender {
             return Ok(None);
         }
         let captured = now - duration(self.pending.len());
+        let largest = self.largest();
+        self.encoder.set_largest(largest);
         let packet = &self.pending[..wanted];
         self.level = level::rms_dbov(packet);
         let coded = self.encoder.encode(packet, &mut self.coded);
@@ -149,9 +161,29 @@ impl AudioSender {
         }
     }
 
+    /// How large the next packet may be coded, on a thin path.
+    fn largest(&mut self) -> Option<usize> {
+        let (budget, overhead) = self.thin?;
+        let plan = self.plan();
+        self.crossing = self.crossing.saturating_sub(budget * plan.packet);
+        let room = (budget * plan.packet).as_bytes() * CROSSING_PERMILLE / 1000;
+        // What is not speech is as large as planned.
+        let speech = plan.bitrate * plan.packet;
+        let beside = (plan.cost(overhead) * plan.packet).saturating_sub(speech);
+        Some(room.saturating_sub((self.crossing + beside).as_bytes()) as usize)
+    }
+
     /// Adds to a packet about to leave what brings back those before it, as planned: all of their payloads if `whole`, else
     /// the speech alone.
     pub fn protect(&mut self, header: Header, payload: Vec<u8>, whole: bool) -> (Header, Vec<u8>) {
+        let (header, payload) = self.protected(header, payload, whole);
+        if let Some((_, overhead)) = self.thin {
+            self.crossing += overhead + DataSize::from_bytes(payload.len() as u64);
+        }
+        (header, payload)
+    }
+
+    fn protected(&mut self, header: Header, payload: Vec<u8>, whole: bool) -> (Header, Vec<u8>) {
         let plan = self.plan();
         if !matches!(plan.protection, Protection::Copies(_)) {
             // Copies are of the packets right before, and these are not remembered now.
@@ -203,6 +235,7 @@ impl AudioSender {
         if plan.bitrate != before.bitrate {
             self.encoder.set_bitrate(plan.bitrate);
         }
+        self.thin = (path.budget < HEADERS_CHEAP).then_some((path.budget, path.overhead));
     }
 
     /// Keeps to this plan until the next [`AudioSender::adapt`].

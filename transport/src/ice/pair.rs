@@ -10,6 +10,8 @@ use undertone_media::Timestamp;
 /// only 130 bytes on the wire.
 const FIRST_REPEAT: Duration = Duration::from_millis(150);
 const RAREST_REPEAT: Duration = Duration::from_millis(600);
+/// However long the round trip was.
+const LONGEST_REPEAT: Duration = Duration::from_millis(1_500);
 /// Once a path is selected, the others are given up after so many checks.
 const MAX_REPEATS: u32 = 8;
 /// Requests whose answers are still awaited; each is told apart, so that round trips are exact.
@@ -67,8 +69,10 @@ impl Pair {
             self.open.pop_front();
         }
         self.open.push_back(request);
-        let interval =
-            (0..self.repeats.min(16)).fold(FIRST_REPEAT, |span, _| (span + span / 2).min(RAREST_REPEAT));
+        // On a thin path an answer takes long, and each check too many makes it take longer.
+        let first = FIRST_REPEAT.max(self.rtt.unwrap_or_default() * 2).min(LONGEST_REPEAT);
+        let rarest = first.max(RAREST_REPEAT);
+        let interval = (0..self.repeats.min(16)).fold(first, |span, _| (span + span / 2).min(rarest));
         self.repeats += 1;
         let give_up = any_selected && !is_selected && self.repeats >= MAX_REPEATS;
         self.next_check = (!give_up).then(|| request.sent + interval);

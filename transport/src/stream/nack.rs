@@ -129,13 +129,17 @@ impl Nack {
 
     /// The packets to ask for now.
     pub(super) fn poll(&mut self, now: Timestamp, rtt: Option<Duration>) -> Vec<u16> {
+        let rtt = rtt.unwrap_or(DEFAULT_RTT);
         if let Some((seq, due)) = self.tail
             && now >= due
         {
             self.tail = None;
-            self.missing.entry(seq).or_insert(Missing { noticed: now, requested: None, tries: 0, due: now });
+            // It may be late only, and where the answer comes too late, asking only makes all later.
+            if rtt <= self.config.useful {
+                let missing = Missing { noticed: now, requested: None, tries: 0, due: now };
+                self.missing.entry(seq).or_insert(missing);
+            }
         }
-        let rtt = rtt.unwrap_or(DEFAULT_RTT);
         let config = &self.config;
         // What cannot arrive in time any more is not worth asking for, but for a first request: playout may
         // wait longer than this stream was told.

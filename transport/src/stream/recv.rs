@@ -13,6 +13,8 @@ use undertone_media::{MediaTime, Packet, SeqNo, Ssrc, TimeUnwrapper, Timestamp};
 const DROPOUT_MAX: i64 = 3000;
 /// How far behind the newest a packet may still be new; retransmissions are late by nature.
 const MISORDER_MAX: i64 = 3000;
+/// Packets of as much sound are long.
+const LONG: Duration = Duration::from_millis(60);
 /// Until when packets from before the first one are welcome: how many later ones may have come.
 const FIRST_MISORDER_MAX: u64 = 16;
 
@@ -308,8 +310,11 @@ impl RecvStream {
 
     /// How long a packet may be overdue before it is taken for lost.
     fn slack(&self) -> Duration {
-        // Long packets on thin paths come by half their length later or earlier for their size alone.
-        (self.stats.jitter * 4).max(self.interval.unwrap_or_default() / 2).max(Duration::from_millis(10))
+        // Long packets are sent on thin paths, which they fill: they come by up to their length later or earlier for
+        // their size alone, and to send one again delays all behind it.
+        let interval = self.interval.unwrap_or_default();
+        let own = if interval >= LONG { interval } else { interval / 2 };
+        (self.stats.jitter * 4).max(own).max(Duration::from_millis(10))
     }
 
     /// A sender report arrived: if it is about this stream, the next report block answers it.

@@ -1,0 +1,143 @@
+//! What a thin path carries, from what it takes to connect.
+//!
+//! Why: the first words of a call are spoken before any report has told how fast to send, and on 16 kbit/s half a
+//! second of too much is a queue that is heard for many. But connecting takes a kilobyte each way, and on a thin path
+//! that shows twice:
+//!
+//! - A flight of the handshake and its answer take longer than a check and its answer, by what they are larger.
+//! - Datagrams that were sent together arrive apart, by what the later one takes.
+//!
+//! The first tells of both directions together, if nothing was sent twice; the second of the one towards us alone. Where
+//! they agree, both directions carry so much. Where datagrams come closer than the first allows, the path back is wider,
+//! or has jitter, and the mean of the two is as much as can be said.
+//!
+//! Not here: what a path carries later (`bwe`).
+
+use std::time::Duration;
+use undertone_media::{Bitrate, DataSize, Timestamp};
+
+/// IPv4 and UDP headers.
+const UDP_IP_BYTES: u64 = 28;
+/// A check and its answer, of which the round trip was measured.
+const CHECK: DataSize = DataSize::from_bytes(124);
+const ANSWER: DataSize = DataSize::from_bytes(92);
+/// Gaps between arrivals that are looked at: a peer that nobody vouches for yet cannot make us remember more.
+const GAPS: usize = 16;
+/// Above this a kilobyte takes less than jitter does.
+const RATE_MAX: Bitrate = Bitrate::from_kbps(150);
+/// What gaps tell of the path may exceed or fall short of what the exchange tells by so much, in thousandths.
+const AGREES_PERMILLE: u64 = 250;
+
+/// A flight of ours, and what came back.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    first_sent: Timestamp,
+    last_sent: Timestamp,
+    /// Of one repetition.
+    sent: DataSize,
+    received: DataSize,
+    answered: Option<Timestamp>,
+}
+
+/// Looks on while two ends connect.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    /// The shortest of a check.
+    rtt: Option<Duration>,
+    /// What was sent in the same instant as the flight, before it.
+    beside: Option<(Timestamp, DataSize)>,
+    current: Option<Exchange>,
+    complete: Option<Exchange>,
+    arrival: Option<Timestamp>,
+    /// What the path would carry, were the datagrams before and after each gap sent together.
+    gaps: Vec<Bitrate>,
+}
+
+impl Gauge {
+    /// A datagram left, of the handshake or a check.
+    pub(super) fn on_sent(&mut self, now: Timestamp, bytes: usize, handshake: bool) {
+        let size = on_wire(bytes);
+        if !handshake {
+            let before = self.beside.filter(|(at, _)| *at == now).map_or(DataSize::ZERO, |(_, size)| size);
+            self.beside = Some((now, before + size));
+            return;
+        }
+        match &mut self.current {
+            Some(flight) if flight.answered.is_none() => {
+                if flight.last_sent == now {
+                    flight.sent += size;
+                } else {
+                    (flight.last_sent, flight.sent) = (now, size);
+                }
+            }
+            _ => {
+                self.complete = self.current.take().or(self.complete);
+                let beside = self.beside.filter(|(at, _)| *at == now).map_or(DataSize::ZERO, |(_, size)| size);
+                self.current = Some(Exchange {
+                    first_sent: now,
+                    last_sent: now,
+                    sent: beside + size,
+                    received: DataSize::ZERO,
+                    answered: None,
+                });
+            }
+        }
+    }
+
+    /// A datagram came, of the handshake or a check.
+    pub(super) fn on_received(&mut self, now: Timestamp, bytes: usize, handshake: bool) {
+        let size = on_wire(bytes);
+        if let Some(before) = self.arrival.replace(now)
+            && self.gaps.len() < GAPS
+        {
+            self.gaps.push(size.per(now.since(before).max(Duration::from_micros(1))));
+        }
+        if let Some(flight) = self.current.as_mut().filter(|_| handshake) {
+            flight.received += size;
+            flight.answered = Some(now);
+        }
+    }
+
+    /// A check was answered.
+    pub(super) fn on_round_trip(&mut self, rtt: Duration) {
+        self.rtt = Some(self.rtt.map_or(rtt, |before| before.min(rtt)));
+    }
+
+    /// Of the handshake, what was sent and may still be on its way.
+    pub(super) fn unanswered(&self) -> DataSize {
+        self.current.filter(|flight| flight.answered.is_none()).map_or(DataSize::ZERO, |flight| flight.sent)
+    }
+
+    /// What the path towards us carries, and whether more than one gap says so.
+    fn towards_us(&self) -> Option<(Bitrate, bool)> {
+        let most = self.gaps.iter().copied().max()?;
+        let alike = self.gaps.iter().filter(|rate| **rate >= most.permille(1000 - AGREES_PERMILLE)).count();
+        Some((most, alike >= 2))
+    }
+
+    /// What the path from us carries, if that is so little that it shows.
+    pub(super) fn rate(&self) -> Option<Bitrate> {
+        let exchange = self.current.filter(|flight| flight.answered.is_some()).or(self.complete)?;
+        let (answered, rtt) = (exchange.answered?, self.rtt?);
+        let once = exchange.first_sent == exchange.last_sent;
+        let both = exchange.sent + exchange.received;
+        // Had the path no length, it would carry so much; more cannot be of its length than of a check's round trip.
+        let least = both.per(answered.since(exchange.first_sent));
+        let longer = answered.since(exchange.last_sent).saturating_sub(rtt);
+        let most = if longer.is_zero() { RATE_MAX } else { both.saturating_sub(CHECK + ANSWER).per(longer) };
+        let (gap, sure) = self.towards_us()?;
+        let agrees = gap >= least.permille(1000 - AGREES_PERMILLE) && gap <= most.permille(1000 + AGREES_PERMILLE);
+        let rate = match (agrees, once) {
+            (true, true) => gap,
+            // One of the datagrams that gaps are between may have been lost.
+            (true, false) if sure => gap,
+            (false, true) if gap > most => most,
+            _ => return None,
+        };
+        (rate < RATE_MAX).then_some(rate)
+    }
+}
+
+fn on_wire(bytes: usize) -> DataSize {
+    DataSize::from_bytes(bytes as u64 + UDP_IP_BYTES)
+}
