@@ -151,7 +151,7 @@ impl Reason {
 
 /// Wideband speech gains nothing that PESQ or a listener would notice above this.
 pub const FULL_RATE: Bitrate = Bitrate::from_bps(RATES[RATES.len() - 1].0);
-/// Opus has no wideband mode worth hearing below this.
+/// Opus codes no speech worth hearing below this.
 const LEAST_RATE: Bitrate = Bitrate::from_bps(RATES[0].0);
 /// From here on longer packets would save what nobody misses, and cost delay.
 const HEADERS_CHEAP: Bitrate = Bitrate::from_kbps(60);

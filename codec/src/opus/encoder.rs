@@ -1,10 +1,12 @@
 //! Speech to packets.
 
 use super::redundancy::{Redundancy, Redundant};
+use super::thin::{self, Account, HighPass, RUMBLE_BELOW};
 use super::{LARGEST, LONGEST, MODE_SILK_ONLY, QUANTUM, SET_FORCE_MODE_REQUEST, failed};
 use crate::{CodecError, SAMPLE_RATE};
 use opusic_sys as sys;
 use std::ffi::c_int;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 use std::time::Duration;
 use undertone_media::Bitrate;
@@ -48,7 +50,14 @@ pub struct Encoder {
     /// Room for the largest packet, so that the caller's needs no more than the packet itself.
     room: Box<[u8]>,
     redundant: Option<Redundant>,
+    account: Account,
+    high_pass: HighPass,
+    /// The bandwidth in force is narrow; `None` before the first frame.
+    narrow: Option<bool>,
 }
+
+/// What speech can use, in bit/s.
+const RATES: RangeInclusive<u64> = 6_000..=128_000;
 
 // SAFETY: the state is plain memory that only this handle points to; libopus keeps no thread-local data.
 unsafe impl Send for Encoder {}
@@ -71,13 +80,19 @@ impl Encoder {
             return Err(failed(sys::OPUS_ALLOC_FAIL));
         };
         let redundant = config.redundancy.then(Redundant::new);
-        let mut encoder = Encoder { raw, joiner, room: vec![0; LARGEST].into(), redundant };
+        let mut encoder = Encoder {
+            raw,
+            joiner,
+            room: vec![0; LARGEST].into(),
+            redundant,
+            account: Account::new(useful(config.bitrate)),
+            high_pass: HighPass::new(config.bitrate < RUMBLE_BELOW),
+            narrow: None,
+        };
         encoder.set(SET_FORCE_MODE_REQUEST, MODE_SILK_ONLY)?;
         encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
-        encoder.set(sys::OPUS_SET_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity.min(10)))?;
-        encoder.set_bitrate(config.bitrate);
         encoder.set_lbrr(config.lbrr);
         encoder.set_expected_loss(config.expected_loss_percent);
         encoder.set_dtx(config.dtx);
@@ -86,8 +101,7 @@ impl Encoder {
 
     /// Changes the mean rate from the next packet on; kept within what speech can use, 6–128 kbit/s.
     pub fn set_bitrate(&mut self, bitrate: Bitrate) {
-        let bps = bitrate.as_bps().clamp(6_000, 128_000) as c_int;
-        self.set_known(sys::OPUS_SET_BITRATE_REQUEST, bps);
+        self.account.set(useful(bitrate));
     }
 
     /// Turns low-rate copies of earlier frames on or off.
@@ -167,6 +181,16 @@ impl Encoder {
 
     /// Codes one Opus frame into `room` from `at` on; says its length.
     fn encode_frame(&mut self, pcm: &[i16], at: usize) -> Result<usize, CodecError> {
+        let rate = self.account.rate();
+        let narrow = thin::narrow(rate, pcm.len(), self.narrow == Some(true));
+        if self.narrow != Some(narrow) {
+            self.narrow = Some(narrow);
+            let bandwidth =
+                if narrow { sys::OPUS_BANDWIDTH_NARROWBAND } else { sys::OPUS_BANDWIDTH_WIDEBAND };
+            self.set_known(sys::OPUS_SET_BANDWIDTH_REQUEST, bandwidth);
+        }
+        self.set_known(sys::OPUS_SET_BITRATE_REQUEST, self.account.ask() as c_int);
+        let pcm = self.high_pass.run(pcm, rate < RUMBLE_BELOW);
         let room = &mut self.room[at..];
         // SAFETY: the handle is valid, `pcm` holds as many samples as said, `room` as many bytes.
         let written = unsafe {
@@ -178,7 +202,9 @@ impl Encoder {
                 room.len() as i32,
             )
         };
-        usize::try_from(written).map_err(|_| failed(written))
+        let written = usize::try_from(written).map_err(|_| failed(written))?;
+        self.account.book(pcm.len(), written);
+        Ok(written)
     }
 
     /// Writes the packet just coded into `out` with deep redundancy in its padding, which decoders without it skip. False,
@@ -207,6 +233,10 @@ impl Encoder {
         let done = self.set(request, value);
         debug_assert!(done.is_ok(), "libopus refused {request} = {value}");
     }
+}
+
+fn useful(bitrate: Bitrate) -> Bitrate {
+    Bitrate::from_bps(bitrate.as_bps().clamp(*RATES.start(), *RATES.end()))
 }
 
 impl Drop for Encoder {
