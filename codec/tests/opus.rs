@@ -364,3 +364,18 @@ fn what_was_only_late_decodes_as_if_nothing_had_been_made_up() {
     fresh.decode(&packets[0], &mut first).unwrap();
     assert!(first == whole[..MS_20]);
 }
+
+#[test]
+fn wideband_comes_at_once_where_losses_want_it() {
+    let pcm = reading();
+    let mut encoder =
+        Encoder::new(&EncoderConfig { bitrate: Bitrate::from_kbps(6), ..Default::default() }).unwrap();
+    let mut packet = Vec::new();
+    let mut bandwidths = pcm.chunks_exact(MS_20).take(100).enumerate().map(|(number, chunk)| {
+        encoder.set_narrowband(number < 50);
+        encoder.encode(chunk, &mut packet).unwrap();
+        packet[0] >> 3
+    });
+    assert!(bandwidths.by_ref().take(50).all(|it| NARROWBAND.contains(&it)));
+    assert!(bandwidths.all(|it| WIDEBAND.contains(&it)));
+}

@@ -25,6 +25,9 @@ pub struct EncoderConfig {
     pub expected_loss_percent: u8,
     /// Send next to nothing while the speaker is silent. Default off.
     pub dtx: bool,
+    /// Code narrowband where the rate is so low that more is understood so. Neither deep PLC nor deep redundancy makes up
+    /// what is lost of it, so it is for where hardly anything is. Default on.
+    pub narrowband: bool,
     /// Watch the speech beside coding it, so that [`Encoder::dress`] has something to say of the past. Default off.
     pub redundancy: bool,
 }
@@ -37,6 +40,7 @@ impl Default for EncoderConfig {
             lbrr: false,
             expected_loss_percent: 0,
             dtx: false,
+            narrowband: true,
             redundancy: false,
         }
     }
@@ -52,6 +56,7 @@ pub struct Encoder {
     redundant: Option<Redundant>,
     account: Account,
     high_pass: HighPass,
+    narrowband: bool,
     /// The bandwidth in force is narrow; `None` before the first frame.
     narrow: Option<bool>,
 }
@@ -87,6 +92,7 @@ impl Encoder {
             redundant,
             account: Account::new(useful(config.bitrate)),
             high_pass: HighPass::new(config.bitrate < RUMBLE_BELOW),
+            narrowband: config.narrowband,
             narrow: None,
         };
         encoder.set(SET_FORCE_MODE_REQUEST, MODE_SILK_ONLY)?;
@@ -102,6 +108,18 @@ impl Encoder {
     /// Changes the mean rate from the next packet on; kept within what speech can use, 6–128 kbit/s.
     pub fn set_bitrate(&mut self, bitrate: Bitrate) {
         self.account.set(useful(bitrate));
+    }
+
+    /// Allows narrowband where it is better, or wants wideband at once, with a seam, because it would be lost.
+    pub fn set_narrowband(&mut self, allowed: bool) {
+        self.narrowband = allowed;
+        if !allowed && self.narrow == Some(true) {
+            // libopus would go over smoothly, which takes it seconds.
+            self.narrow = None;
+            // SAFETY: the handle is valid, and this request takes nothing.
+            let code = unsafe { sys::opus_encoder_ctl(self.raw.as_ptr(), sys::OPUS_RESET_STATE) };
+            debug_assert_eq!(code, sys::OPUS_OK);
+        }
     }
 
     /// Turns low-rate copies of earlier frames on or off.
@@ -182,7 +200,7 @@ impl Encoder {
     /// Codes one Opus frame into `room` from `at` on; says its length.
     fn encode_frame(&mut self, pcm: &[i16], at: usize) -> Result<usize, CodecError> {
         let rate = self.account.rate();
-        let narrow = thin::narrow(rate, pcm.len(), self.narrow == Some(true));
+        let narrow = self.narrowband && thin::narrow(rate, pcm.len(), self.narrow == Some(true));
         if self.narrow != Some(narrow) {
             self.narrow = Some(narrow);
             let bandwidth =
