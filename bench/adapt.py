@@ -32,6 +32,7 @@ CLIPS = [
 ]
 SEEDS = (1, 2)
 RATES = (6, 6.5, 7, 7.5, 8, 9, 10, 11, 12, 14, 16, 18, 20, 23)
+NARROW_RATES = (6, 6.5, 7, 7.5, 8)
 QUANTISERS = (2, 4, 6, 8, 10)
 
 
@@ -61,8 +62,10 @@ def main():
     with multiprocessing.Pool(2) as pool:
         print("RATES: bit/s, quality at 20 ms and at longer packets, in thousandths")
         for kbps in RATES:
-            short, long = (measure(pool, {"packet_ms": ms, "kbps": kbps})[0] for ms in (20, 60))
-            print(f"    ({1000 * kbps:6.0f}, {1000 * (short - 1):5.0f}, {1000 * (long - 1):5.0f}),", flush=True)
+            print(rate_row(pool, kbps, narrowband=False), flush=True)
+        print("NARROW: the same where speech may be narrowband")
+        for kbps in NARROW_RATES:
+            print(rate_row(pool, kbps, narrowband=True), flush=True)
         print("PACKETS: ms, flaw of concealed speech, flaw of deep speech at quantiser 4")
         concealed_flaws = {}
         for ms in (20, 40, 60, 120):
@@ -78,6 +81,12 @@ def main():
         for quantiser in QUANTISERS:
             deep = deep_flaw(pool, plan, quantiser, clean, concealed_flaws[60])
             print(f"    ({quantiser:2}, {1000 * deep:5.0f}),", flush=True)
+
+
+def rate_row(pool, kbps, narrowband):
+    plan = {"kbps": kbps, "narrowband": narrowband}
+    short, long = (measure(pool, plan | {"packet_ms": ms})[0] for ms in (20, 60))
+    return f"    ({1000 * kbps:6.0f}, {1000 * (short - 1):5.0f}, {1000 * (long - 1):5.0f}),"
 
 
 def deep_flaw(pool, plan, quantiser, clean, concealed_flaw):

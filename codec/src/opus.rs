@@ -2,7 +2,8 @@
 //!
 //! Why our own: no published wrapper reaches deep PLC, LACE/NoLACE and DRED at any offset, and all of them
 //! matter most where the network is worst. Wire: RFC 6716 packets, RTP clock 48 kHz (RFC 7587), one
-//! channel, wideband forced, because the decoder's enhancement networks sleep at narrower bandwidths.
+//! channel, wideband, because the decoder's enhancement networks sleep at narrower bandwidths; but `thin` says
+//! otherwise at the lowest rates.
 //!
 //! What is fixed, and why (mean PESQ-WB of six clean clips, 20 ms packets; `examples/roundtrip.rs` makes the
 //! files to score):
@@ -17,7 +18,8 @@
 //! | CELT | 26.2 | 4.10 | – | – |
 //! | CELT at the least delay (2.5 instead of 6.5 ms) | 27.0 | 4.06 | – | – |
 //!
-//! Application AUDIO is chosen for want of the high-pass, which [`crate::echo`] has for microphones anyway;
+//! Application AUDIO is chosen for want of the high-pass, which [`crate::echo`] has for microphones anyway, and `thin`
+//! where it pays;
 //! the signal type keeps it in SILK. Variable rate costs no quality against constant and saves 2 %;
 //! complexity above 8 changes nothing in SILK. Longer packets gain little (60 ms: +0.02).
 //!
@@ -42,6 +44,7 @@ mod decoder;
 mod encoder;
 pub mod music;
 mod redundancy;
+mod thin;
 
 pub use decoder::{Decoder, DecoderConfig, DredSpan, Level};
 pub use encoder::{Encoder, EncoderConfig};

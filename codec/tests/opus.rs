@@ -4,6 +4,7 @@ mod speech;
 
 use proptest::prelude::*;
 use speech::{alike, clip, energy, reading, snr_db};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use undertone_codec::opus::{
     Decoder, DecoderConfig, Encoder, EncoderConfig, Level, has_lbrr, packet_duration, strip,
@@ -12,6 +13,10 @@ use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_media::Bitrate;
 
 const MS_20: usize = 320;
+
+/// A packet's first five bits if it is SILK at narrowband, and at wideband (RFC 6716, table 2).
+const NARROWBAND: RangeInclusive<u8> = 0..=3;
+const WIDEBAND: RangeInclusive<u8> = 8..=11;
 
 fn encode(config: &EncoderConfig, pcm: &[i16], packet_samples: usize) -> Vec<Vec<u8>> {
     let mut encoder = Encoder::new(config).unwrap();
@@ -121,12 +126,56 @@ fn speech_stays_in_the_speech_codec_at_any_effort_and_rate() {
         for kbps in [6, 22, 48, 128] {
             let config =
                 EncoderConfig { complexity, bitrate: Bitrate::from_kbps(kbps), ..Default::default() };
-            // The packet's first five bits: 8–11 are SILK at wideband (RFC 6716, table 2).
-            let configurations = encode(&config, pcm, MS_20).into_iter().map(|packet| packet[0] >> 3);
-            for configuration in configurations {
-                assert!((8..=11).contains(&configuration), "{complexity}, {kbps} kbit/s: {configuration}");
+            let wanted = if kbps == 6 { NARROWBAND } else { WIDEBAND };
+            for packet in encode(&config, pcm, MS_20) {
+                assert!(
+                    wanted.contains(&(packet[0] >> 3)),
+                    "{complexity}, {kbps} kbit/s: {}",
+                    packet[0] >> 3
+                );
             }
         }
+    }
+}
+
+#[test]
+fn a_thin_rate_is_used_up_and_not_exceeded() {
+    let pcm = reading();
+    for (frames, rates) in
+        [(1, [6_000, 7_000, 8_000, 9_000, 12_000]), (3, [6_000, 6_500, 7_500, 8_000, 11_000])]
+    {
+        for bps in rates {
+            let config = EncoderConfig { bitrate: Bitrate::from_bps(bps), ..Default::default() };
+            let took = kbps(&encode(&config, &pcm, frames * MS_20), &pcm) * 1000.0 / bps as f64;
+            assert!((0.97..1.01).contains(&took), "{bps} bit/s in {frames} frames: {took:.3} of it");
+        }
+    }
+}
+
+#[test]
+fn the_bandwidth_follows_the_rate_and_is_heard_of_only_in_the_sound() {
+    let pcm = reading();
+    let mut encoder =
+        Encoder::new(&EncoderConfig { bitrate: Bitrate::from_kbps(6), ..Default::default() }).unwrap();
+    let mut packets = Vec::new();
+    let chunks = || pcm.iter().copied().cycle().take(60 * 16_000).collect::<Vec<_>>();
+    for (number, chunk) in chunks().chunks_exact(MS_20).enumerate() {
+        encoder.set_bitrate(Bitrate::from_kbps(if (1_000..2_000).contains(&number) { 16 } else { 6 }));
+        let mut packet = Vec::new();
+        encoder.encode(chunk, &mut packet).unwrap();
+        packets.push(packet);
+    }
+    // libopus moves over in seconds, and in pauses, so that no step is heard.
+    let bandwidth = |number: usize| packets[number][0] >> 3;
+    assert!(NARROWBAND.contains(&bandwidth(999)) && WIDEBAND.contains(&bandwidth(1_999)));
+    assert!(NARROWBAND.contains(&bandwidth(2_999)), "{}", bandwidth(2_999));
+    let (said, heard) = (chunks(), decode(Level::Lace, &packets));
+    let steepest = |pcm: &[i16]| pcm.windows(2).map(|two| two[1].abs_diff(two[0])).max().unwrap();
+    let changes = (1..packets.len()).filter(|&number| bandwidth(number) != bandwidth(number - 1));
+    for at in changes.map(|number| number * MS_20) {
+        let around = at - 2 * MS_20..at + 2 * MS_20;
+        let (said, heard) = (steepest(&said[around.clone()]), steepest(&heard[around]));
+        assert!(heard < 2 * said + 100, "{heard} after {said} at {at}");
     }
 }
 
@@ -314,4 +363,19 @@ fn what_was_only_late_decodes_as_if_nothing_had_been_made_up() {
     let mut first = Vec::new();
     fresh.decode(&packets[0], &mut first).unwrap();
     assert!(first == whole[..MS_20]);
+}
+
+#[test]
+fn wideband_comes_at_once_where_losses_want_it() {
+    let pcm = reading();
+    let mut encoder =
+        Encoder::new(&EncoderConfig { bitrate: Bitrate::from_kbps(6), ..Default::default() }).unwrap();
+    let mut packet = Vec::new();
+    let mut bandwidths = pcm.chunks_exact(MS_20).take(100).enumerate().map(|(number, chunk)| {
+        encoder.set_narrowband(number < 50);
+        encoder.encode(chunk, &mut packet).unwrap();
+        packet[0] >> 3
+    });
+    assert!(bandwidths.by_ref().take(50).all(|it| NARROWBAND.contains(&it)));
+    assert!(bandwidths.all(|it| WIDEBAND.contains(&it)));
 }

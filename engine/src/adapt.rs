@@ -115,6 +115,9 @@ pub struct Plan {
     pub protection: Protection,
     /// What packets tell of the past for when they do not.
     pub redundancy: Option<Redundancy>,
+    /// Where the rate is thin, speech may be narrowband: more is understood, but what is missing of it cannot be made up as
+    /// well (see [`undertone_codec::opus`]).
+    pub narrowband: bool,
     /// How long after its turn a lost packet is still worth having.
     pub patience: Duration,
     /// Why this and nothing else.
@@ -151,7 +154,7 @@ impl Reason {
 
 /// Wideband speech gains nothing that PESQ or a listener would notice above this.
 pub const FULL_RATE: Bitrate = Bitrate::from_bps(RATES[RATES.len() - 1].0);
-/// Opus has no wideband mode worth hearing below this.
+/// Opus codes no speech worth hearing below this.
 const LEAST_RATE: Bitrate = Bitrate::from_bps(RATES[0].0);
 /// From here on longer packets would save what nobody misses, and cost delay.
 pub(crate) const HEADERS_CHEAP: Bitrate = Bitrate::from_kbps(60);
@@ -165,6 +168,8 @@ const WINDOW_MAX: usize = 25;
 pub(crate) const COPIES_MAX: usize = 3;
 /// Deep redundancy gets coarser with age by so much.
 const SLOPE: u8 = 2;
+/// Where more than this stays lost, of a million, speech is wide: concealment is poor at narrowband.
+const NARROW_LOSS: u64 = ONE / 200;
 /// What DRED says before its first 40 ms, in bits, and the bytes that hold it in the packet.
 const REDUNDANCY_BITS: u64 = 70;
 const REDUNDANCY_BYTES: u64 = 5;
@@ -228,6 +233,7 @@ fn plan_near(path: &Path, current: Option<&Plan>) -> Plan {
         bitrate: LEAST_RATE,
         protection: Protection::None,
         redundancy: None,
+        narrowband: true,
         patience: Duration::ZERO,
         reason: Reason::Scarce,
     })
@@ -276,6 +282,7 @@ impl Search<'_> {
                         quantiser,
                         slope: SLOPE,
                     }),
+                    narrowband: quantiser.is_none() && left < NARROW_LOSS,
                     patience: packet * after as u32,
                     reason: Reason::Ample,
                 };
@@ -288,7 +295,7 @@ impl Search<'_> {
                     let crossing = self.crossing(packet, cost);
                     let timely =
                         self.path.delay.map_or(1_000_000, |path| quality::timely(path + wait + crossing));
-                    let coded = quality::coded(packet, rate);
+                    let coded = quality::coded(packet, rate, plan.narrowband);
                     let heard = quality::heard(coded, (concealed, concealed_flaw), (deep, flaw));
                     let worth = heard * timely / 1_000_000 - cost.as_bps() as i64 * KBPS_WORTH / 1000;
                     let plan = Plan { reason: reason(&plan, left, deep), ..plan };
@@ -383,6 +390,13 @@ mod tests {
         assert_eq!((plan.bitrate, plan.reason), (FULL_RATE, Reason::Ample));
         assert_eq!((plan.protection, plan.redundancy), (Protection::None, None));
         assert_eq!((plan.packet, plan.patience), (Duration::from_millis(20), Duration::ZERO));
+    }
+
+    #[test]
+    fn speech_is_narrow_only_where_little_is_missing() {
+        assert!(plan(&path(10, 0)).narrowband && !plan(&path(10, 50)).narrowband);
+        let torn = plan(&Path { delay: None, ..path(16, 500) });
+        assert!(torn.redundancy.is_some() && !torn.narrowband, "{torn:?}");
     }
 
     #[test]

@@ -421,7 +421,8 @@ impl Call {
                     let rtt = stats.rtt.unwrap_or_default();
                     self.path.start(now, stats.carries, rtt, self.camera.is_some());
                     // What is said before the peer has keys would wait behind them, and all that follows behind it.
-                    self.quiet_until = now + stats.carries.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
+                    self.quiet_until =
+                        now + stats.carries.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
                     let thin = stats.carries.map_or(Duration::ZERO, |rate| HANDSHAKE / rate);
                     let excess = setup.saturating_sub(rtt * 3 + thin);
                     if excess > ROUGH_ABOVE {

@@ -364,7 +364,9 @@ impl DelayLoss {
                 self.reason = Reason::Hold;
                 return;
             }
-            Some((_, surely)) if self.estimate < surely => return self.set(surely.min(cap), Reason::Increase),
+            Some((_, surely)) if self.estimate < surely => {
+                return self.set(surely.min(cap), Reason::Increase);
+            }
             Some((most, _)) => most,
             None => self.config.max,
         };

@@ -56,6 +56,9 @@ struct PlanJson {
     /// Deep redundancy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redundancy: Option<RedundancyJson>,
+    /// Whether speech may be narrowband; by itself if nothing else brings it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    narrowband: Option<bool>,
     /// Why; not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -96,6 +99,7 @@ impl From<&Plan> for PlanJson {
                 quantiser: it.quantiser,
                 slope: it.slope,
             }),
+            narrowband: Some(plan.narrowband),
             reason: Some(plan.reason.name().into()),
         }
     }
@@ -117,6 +121,8 @@ impl PlanJson {
             (None, Some(count)) if count > 0 => Protection::Copies(count),
             (None, _) => Protection::None,
         };
+        let unprotected = protection == Protection::None && json.redundancy.is_none();
+        let narrowband = json.narrowband.unwrap_or(unprotected);
         Ok(Plan {
             packet: Duration::from_millis(json.packet_ms),
             bitrate: Bitrate::from_bps((json.kbps * 1000.0).round() as u64),
@@ -126,6 +132,7 @@ impl PlanJson {
                 quantiser: it.quantiser,
                 slope: it.slope,
             }),
+            narrowband,
             patience,
             reason: Reason::Lossy,
         })
@@ -405,6 +412,7 @@ mod tests {
                 bitrate: Bitrate::from_bps(7_500),
                 protection,
                 redundancy: Some(Redundancy { span: Duration::from_millis(240), quantiser: 4, slope: 2 }),
+                narrowband: false,
                 patience: Duration::from_millis(300),
                 reason: Reason::Lossy,
             };

@@ -1,10 +1,12 @@
 //! Speech to packets.
 
 use super::redundancy::{Redundancy, Redundant};
+use super::thin::{self, Account, HighPass, RUMBLE_BELOW};
 use super::{LARGEST, LONGEST, MODE_SILK_ONLY, QUANTUM, SET_FORCE_MODE_REQUEST, failed};
 use crate::{CodecError, SAMPLE_RATE};
 use opusic_sys as sys;
 use std::ffi::c_int;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 use std::time::Duration;
 use undertone_media::Bitrate;
@@ -27,6 +29,9 @@ pub struct EncoderConfig {
     pub expected_loss_percent: u8,
     /// Send next to nothing while the speaker is silent. Default off.
     pub dtx: bool,
+    /// Code narrowband where the rate is so low that more is understood so. Neither deep PLC nor deep redundancy makes up
+    /// what is lost of it, so it is for where hardly anything is. Default on.
+    pub narrowband: bool,
     /// Watch the speech beside coding it, so that [`Encoder::dress`] has something to say of the past. Default off.
     pub redundancy: bool,
 }
@@ -39,6 +44,7 @@ impl Default for EncoderConfig {
             lbrr: false,
             expected_loss_percent: 0,
             dtx: false,
+            narrowband: true,
             redundancy: false,
         }
     }
@@ -54,7 +60,15 @@ pub struct Encoder {
     /// No packet is larger than this many bytes.
     most: usize,
     redundant: Option<Redundant>,
+    account: Account,
+    high_pass: HighPass,
+    narrowband: bool,
+    /// The bandwidth in force is narrow; `None` before the first frame.
+    narrow: Option<bool>,
 }
+
+/// What speech can use, in bit/s.
+const RATES: RangeInclusive<u64> = 6_000..=128_000;
 
 // SAFETY: the state is plain memory that only this handle points to; libopus keeps no thread-local data.
 unsafe impl Send for Encoder {}
@@ -77,13 +91,21 @@ impl Encoder {
             return Err(failed(sys::OPUS_ALLOC_FAIL));
         };
         let redundant = config.redundancy.then(Redundant::new);
-        let mut encoder = Encoder { raw, joiner, room: vec![0; LARGEST].into(), most: LARGEST, redundant };
+        let mut encoder = Encoder {
+            raw,
+            joiner,
+            room: vec![0; LARGEST].into(),
+            most: LARGEST,
+            redundant,
+            account: Account::new(useful(config.bitrate)),
+            high_pass: HighPass::new(config.bitrate < RUMBLE_BELOW),
+            narrowband: config.narrowband,
+            narrow: None,
+        };
         encoder.set(SET_FORCE_MODE_REQUEST, MODE_SILK_ONLY)?;
         encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
-        encoder.set(sys::OPUS_SET_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity.min(10)))?;
-        encoder.set_bitrate(config.bitrate);
         encoder.set_lbrr(config.lbrr);
         encoder.set_expected_loss(config.expected_loss_percent);
         encoder.set_dtx(config.dtx);
@@ -92,8 +114,19 @@ impl Encoder {
 
     /// Changes the mean rate from the next packet on; kept within what speech can use, 6–128 kbit/s.
     pub fn set_bitrate(&mut self, bitrate: Bitrate) {
-        let bps = bitrate.as_bps().clamp(6_000, 128_000) as c_int;
-        self.set_known(sys::OPUS_SET_BITRATE_REQUEST, bps);
+        self.account.set(useful(bitrate));
+    }
+
+    /// Allows narrowband where it is better, or wants wideband at once, with a seam, because it would be lost.
+    pub fn set_narrowband(&mut self, allowed: bool) {
+        self.narrowband = allowed;
+        if !allowed && self.narrow == Some(true) {
+            // libopus would go over smoothly, which takes it seconds.
+            self.narrow = None;
+            // SAFETY: the handle is valid, and this request takes nothing.
+            let code = unsafe { sys::opus_encoder_ctl(self.raw.as_ptr(), sys::OPUS_RESET_STATE) };
+            debug_assert_eq!(code, sys::OPUS_OK);
+        }
     }
 
     /// Bounds the packets to come to so many bytes, or lifts the bound: on a thin path a large one holds up all that
@@ -184,6 +217,16 @@ impl Encoder {
 
     /// Codes one Opus frame of at most `most` bytes into `room` from `at` on; says its length.
     fn encode_frame(&mut self, pcm: &[i16], at: usize, most: usize) -> Result<usize, CodecError> {
+        let rate = self.account.rate();
+        let narrow = self.narrowband && thin::narrow(rate, pcm.len(), self.narrow == Some(true));
+        if self.narrow != Some(narrow) {
+            self.narrow = Some(narrow);
+            let bandwidth =
+                if narrow { sys::OPUS_BANDWIDTH_NARROWBAND } else { sys::OPUS_BANDWIDTH_WIDEBAND };
+            self.set_known(sys::OPUS_SET_BANDWIDTH_REQUEST, bandwidth);
+        }
+        self.set_known(sys::OPUS_SET_BITRATE_REQUEST, self.account.ask() as c_int);
+        let pcm = self.high_pass.run(pcm, rate < RUMBLE_BELOW);
         let room = &mut self.room[at..];
         let least = pcm.len() * LEAST_BOUND / SAMPLE_RATE as usize;
         let most = most.max(least).min(room.len());
@@ -197,7 +240,9 @@ impl Encoder {
                 most as i32,
             )
         };
-        usize::try_from(written).map_err(|_| failed(written))
+        let written = usize::try_from(written).map_err(|_| failed(written))?;
+        self.account.book(pcm.len(), written);
+        Ok(written)
     }
 
     /// Writes the packet just coded into `out` with deep redundancy in its padding, which decoders without it skip. False,
@@ -226,6 +271,10 @@ impl Encoder {
         let done = self.set(request, value);
         debug_assert!(done.is_ok(), "libopus refused {request} = {value}");
     }
+}
+
+fn useful(bitrate: Bitrate) -> Bitrate {
+    Bitrate::from_bps(bitrate.as_bps().clamp(*RATES.start(), *RATES.end()))
 }
 
 impl Drop for Encoder {

@@ -12,9 +12,15 @@ use std::time::Duration;
 /// Coded rates that are weighed, in bit/s, with the quality at packets of 20 ms and at longer ones.
 #[rustfmt::skip]
 pub(super) const RATES: [(u64, u64, u64); 14] = [
-    ( 6_000,  740,  940), ( 6_500,  910, 1340), ( 7_000, 1320, 1640), ( 7_500, 1620, 1900), ( 8_000, 1900, 2120),
-    ( 9_000, 2310, 2430), (10_000, 2540, 2680), (11_000, 2740, 2850), (12_000, 2900, 2970), (14_000, 3130, 3140),
-    (16_000, 3230, 3270), (18_000, 3310, 3330), (20_000, 3360, 3370), (23_000, 3430, 3430),
+    ( 6_000,  710, 1110), ( 6_500, 1040, 1500), ( 7_000, 1430, 1770), ( 7_500, 1730, 1960), ( 8_000, 1960, 2190),
+    ( 9_000, 2330, 2470), (10_000, 2580, 2670), (11_000, 2750, 2840), (12_000, 2910, 2990), (14_000, 3110, 3180),
+    (16_000, 3230, 3260), (18_000, 3300, 3330), (20_000, 3370, 3380), (23_000, 3430, 3430),
+];
+
+/// The same where speech may be narrowband, for the rates at which that makes a difference.
+#[rustfmt::skip]
+const NARROW: [(u64, u64, u64); 5] = [
+    ( 6_000, 1280, 1550), ( 6_500, 1490, 1710), ( 7_000, 1660, 1860), ( 7_500, 1820, 1980), ( 8_000, 1970, 2190),
 ];
 
 /// A flaw that makes speech as bad as PESQ can tell, 1.1.
@@ -35,7 +41,9 @@ pub(super) const PACKETS: [(Duration, u64, u64); 4] = [
 ];
 
 /// The flaw of coded speech of which nothing is missing, at one of [`RATES`].
-pub(super) fn coded(packet: Duration, (_, short, long): (u64, u64, u64)) -> u64 {
+pub(super) fn coded(packet: Duration, rate: (u64, u64, u64), narrowband: bool) -> u64 {
+    let narrow = NARROW.iter().find(|narrow| narrowband && narrow.0 == rate.0);
+    let (_, short, long) = *narrow.unwrap_or(&rate);
     1_000_000 / if packet <= PACKETS[0].0 { short } else { long }
 }
 

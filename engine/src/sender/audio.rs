@@ -80,6 +80,7 @@ impl AudioSender {
             bitrate: planner.current().bitrate,
             complexity: coding.effort.complexity(),
             dtx: coding.dtx,
+            narrowband: planner.current().narrowband,
             redundancy: path.peer.redundancy,
             ..EncoderConfig::default()
         })?;
@@ -230,18 +231,20 @@ impl AudioSender {
 
     /// Plans anew for the path as known now.
     pub fn adapt(&mut self, now: Timestamp, path: &Path) {
-        let before = self.planner.current();
         let plan = self.planner.update(now, path);
-        if plan.bitrate != before.bitrate {
-            self.encoder.set_bitrate(plan.bitrate);
-        }
+        self.follow(plan);
         self.thin = (path.budget < HEADERS_CHEAP).then_some((path.budget, path.overhead));
     }
 
     /// Keeps to this plan until the next [`AudioSender::adapt`].
     pub fn keep_to(&mut self, plan: Plan) {
         self.planner.set(plan);
+        self.follow(plan);
+    }
+
+    fn follow(&mut self, plan: Plan) {
         self.encoder.set_bitrate(plan.bitrate);
+        self.encoder.set_narrowband(plan.narrowband);
     }
 
     /// The plan in force.

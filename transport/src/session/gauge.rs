@@ -72,7 +72,8 @@ impl Gauge {
             }
             _ => {
                 self.complete = self.current.take().or(self.complete);
-                let beside = self.beside.filter(|(at, _)| *at == now).map_or(DataSize::ZERO, |(_, size)| size);
+                let beside =
+                    self.beside.filter(|(at, _)| *at == now).map_or(DataSize::ZERO, |(_, size)| size);
                 self.current = Some(Exchange {
                     first_sent: now,
                     last_sent: now,
@@ -126,7 +127,8 @@ impl Gauge {
         let longer = answered.since(exchange.last_sent).saturating_sub(rtt);
         let most = if longer.is_zero() { RATE_MAX } else { both.saturating_sub(CHECK + ANSWER).per(longer) };
         let (gap, sure) = self.towards_us()?;
-        let agrees = gap >= least.permille(1000 - AGREES_PERMILLE) && gap <= most.permille(1000 + AGREES_PERMILLE);
+        let agrees =
+            gap >= least.permille(1000 - AGREES_PERMILLE) && gap <= most.permille(1000 + AGREES_PERMILLE);
         let rate = match (agrees, once) {
             (true, true) => gap,
             // One of the datagrams that gaps are between may have been lost.
