@@ -122,11 +122,16 @@ impl Encoder {
         self.narrowband = allowed;
         if !allowed && self.narrow == Some(true) {
             // libopus would go over smoothly, which takes it seconds.
-            self.narrow = None;
-            // SAFETY: the handle is valid, and this request takes nothing.
-            let code = unsafe { sys::opus_encoder_ctl(self.raw.as_ptr(), sys::OPUS_RESET_STATE) };
-            debug_assert_eq!(code, sys::OPUS_OK);
+            self.start_anew();
         }
+    }
+
+    /// Forgets what was coded: the next frame stands alone, at the bandwidth of the moment.
+    fn start_anew(&mut self) {
+        self.narrow = None;
+        // SAFETY: the handle is valid, and this request takes nothing.
+        let code = unsafe { sys::opus_encoder_ctl(self.raw.as_ptr(), sys::OPUS_RESET_STATE) };
+        debug_assert_eq!(code, sys::OPUS_OK);
     }
 
     /// Bounds the packets to come to so many bytes, or lifts the bound: on a thin path a large one holds up all that
@@ -190,6 +195,18 @@ impl Encoder {
                 return Ok(());
             }
         };
+        if let Some(used) = self.encode_alike(pcm, frame)? {
+            return self.join(used, out);
+        }
+        // libopus went over to another bandwidth between them. Started anew, it goes over at once.
+        self.start_anew();
+        let used = self.encode_alike(pcm, frame)?;
+        self.join(used.ok_or(failed(sys::OPUS_INVALID_PACKET))?, out)
+    }
+
+    /// Codes frames one after the other into `room`; says their length. `None` if they differ in kind, so that no packet
+    /// can hold them.
+    fn encode_alike(&mut self, pcm: &[i16], frame: usize) -> Result<Option<usize>, CodecError> {
         // SAFETY: the handle is valid.
         unsafe { sys::opus_repacketizer_init(self.joiner.as_ptr()) };
         let mut used = 0;
@@ -202,10 +219,15 @@ impl Encoder {
                 sys::opus_repacketizer_cat(self.joiner.as_ptr(), data, length as i32)
             };
             if code != sys::OPUS_OK {
-                return Err(failed(code));
+                return Ok(None);
             }
             used += length;
         }
+        Ok(Some(used))
+    }
+
+    /// Makes one packet of the frames just coded, `used` bytes of `room`.
+    fn join(&mut self, used: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
         // Each frame brought a byte of header of its own; joined, it needs at most two for its length.
         out.resize(2 * used + 2, 0);
         // SAFETY: the handle is valid, the frames that it points to are in `room`, `out` has as many bytes as said.

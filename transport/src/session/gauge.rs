@@ -8,8 +8,9 @@
 //! - Datagrams that were sent together arrive apart, by what the later one takes.
 //!
 //! The first tells of both directions together, if nothing was sent twice; the second of the one towards us alone. Where
-//! they agree, both directions carry so much. Where datagrams come closer than the first allows, the path back is wider,
-//! or has jitter, and the mean of the two is as much as can be said.
+//! they agree, both directions carry so much. Where datagrams come a little closer than the first allows, the path back is
+//! wider, or has jitter, and the mean of the two is as much as can be said. Where they come at once, nothing is thin: the
+//! exchange took long because something was lost.
 //!
 //! Not here: what a path carries later (`bwe`).
 
@@ -27,6 +28,11 @@ const GAPS: usize = 16;
 const RATE_MAX: Bitrate = Bitrate::from_kbps(150);
 /// What gaps tell of the path may exceed or fall short of what the exchange tells by so much, in thousandths.
 const AGREES_PERMILLE: u64 = 250;
+
+/// Up to so many times closer than the exchange allows datagrams come by jitter.
+const JITTERY: u64 = 2;
+/// So many gaps alike are no chance, even where datagrams get lost between them.
+const SURE: usize = 3;
 
 /// A flight of ours, and what came back.
 #[derive(Clone, Copy, Debug)]
@@ -109,11 +115,11 @@ impl Gauge {
         self.current.filter(|flight| flight.answered.is_none()).map_or(DataSize::ZERO, |flight| flight.sent)
     }
 
-    /// What the path towards us carries, and whether more than one gap says so.
+    /// What the path towards us carries, and whether gaps enough say so.
     fn towards_us(&self) -> Option<(Bitrate, bool)> {
         let most = self.gaps.iter().copied().max()?;
         let alike = self.gaps.iter().filter(|rate| **rate >= most.permille(1000 - AGREES_PERMILLE)).count();
-        Some((most, alike >= 2))
+        Some((most, alike >= SURE))
     }
 
     /// What the path from us carries, if that is so little that it shows.
@@ -133,10 +139,12 @@ impl Gauge {
             (true, true) => gap,
             // One of the datagrams that gaps are between may have been lost.
             (true, false) if sure => gap,
-            (false, true) if gap > most => most,
+            (false, true) if gap > most && gap < most * JITTERY => most,
             _ => return None,
         };
-        (rate < RATE_MAX).then_some(rate)
+        // A check crosses the path too, and takes no longer than it took.
+        let crossed = (CHECK + ANSWER).per(rtt).permille(1000 - AGREES_PERMILLE);
+        (rate < RATE_MAX && rate >= crossed).then_some(rate)
     }
 }
 
