@@ -419,12 +419,12 @@ impl Call {
                     // A round trip that could not be measured tells of losses, not of a thin path.
                     let stats = *self.session.stats();
                     let rtt = stats.rtt.unwrap_or_default();
-                    self.path.start(now, stats.carries, rtt, self.camera.is_some());
+                    let thin = stats.width.thin();
+                    self.path.start(now, stats.width, stats.rtt, setup, self.camera.is_some());
                     // What is said before the peer has keys would wait behind them, and all that follows behind it.
-                    self.quiet_until =
-                        now + stats.carries.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
-                    let thin = stats.carries.map_or(Duration::ZERO, |rate| HANDSHAKE / rate);
-                    let excess = setup.saturating_sub(rtt * 3 + thin);
+                    self.quiet_until = now + thin.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
+                    let crossing = thin.map_or(Duration::ZERO, |rate| HANDSHAKE / rate);
+                    let excess = setup.saturating_sub(rtt * 3 + crossing);
                     if excess > ROUGH_ABOVE {
                         self.on_rough_start(now, excess > VERY_ROUGH_ABOVE);
                     }

@@ -8,7 +8,7 @@ use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{self, Extension, ExtensionMap};
-use undertone_transport::session::Session;
+use undertone_transport::session::{Session, Width};
 
 /// IPv4 and UDP headers; RTP's fixed header.
 pub(crate) const UDP_IP_BYTES: u64 = 28;
@@ -16,7 +16,6 @@ const RTP_BYTES: u64 = 12;
 
 /// What may be on its way before anything was reported: 400 ms of a path of 24 kbit/s.
 const FIRST_WINDOW: DataSize = DataSize::from_bytes(1_250);
-/// Shorter, and the first report is there before much has gone wrong.
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// How long after a packet's arrival the first report leaves.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
@@ -159,14 +158,27 @@ impl MediaPath {
         self.cc.estimate()
     }
 
-    /// Media may flow. If connecting showed what the path carries, no more is sent; else, until the first report tells
-    /// better, no more than a weak path holds: speech alone does with little, pictures need more from the start.
-    pub(crate) fn start(&mut self, now: Timestamp, carries: Option<Bitrate>, rtt: Duration, pictures: bool) {
-        let start = match carries {
-            Some(carries) => carries.permille(FIRST_PERMILLE),
-            None if pictures || rtt < LONG_ROUND_TRIP => return,
-            None => FIRST_WINDOW.per(rtt + FIRST_REPORT),
+    /// Media may flow. If connecting showed what the path carries, no more is sent. If it took losses, so that nothing
+    /// showed, then until the first report tells better no more is sent than a weak path holds: speech alone does with
+    /// little, pictures need more from the start.
+    pub(crate) fn start(
+        &mut self,
+        now: Timestamp,
+        width: Width,
+        rtt: Option<Duration>,
+        setup: Duration,
+        pictures: bool,
+    ) {
+        let start = match width {
+            Width::Thin(carries) => carries.permille(FIRST_PERMILLE),
+            Width::Wide | Width::Unknown if pictures => return,
+            // The first report is there before much has gone wrong.
+            Width::Wide if rtt.unwrap_or_default() < LONG_ROUND_TRIP => return,
+            Width::Wide | Width::Unknown => {
+                FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT)
+            }
         };
+        let carries = width.thin();
         let start = start.min(self.cc.estimate());
         self.cc = DelayLoss::new(bwe::Config { start, carries, ..bwe::Config::default() });
         self.pacer.set_rate(now, start.permille(1_250));

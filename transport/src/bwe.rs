@@ -407,6 +407,14 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
+        if let (Some(seen), Some(surely)) = (self.seen(now), self.slope.at_least())
+            && surely > seen * 2
+        {
+            // What took long while connecting was no thin path.
+            self.changed = true;
+            self.growth = GROWTH_MAX;
+            self.set(surely.max(self.estimate), Reason::Increase);
+        }
         self.most = self.known(now);
         if let Some((most, _)) = self.most.filter(|(most, _)| self.estimate > *most) {
             // Known before it is full: no queue need show it, and there is nothing to try beyond it.

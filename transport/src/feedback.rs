@@ -116,9 +116,11 @@ pub struct Recorder {
     first: Option<Timestamp>,
     last_report: Timestamp,
     urgent: bool,
-    /// Packets and bytes since the last report.
+    /// Packets and bytes since the last report, and packets that are missing between them.
     packets: u64,
     size: DataSize,
+    missing: u64,
+    /// What is sent to us, lost packets included: where many are lost, reports are as cheap and dearly needed.
     rate: Bitrate,
     count: u8,
 }
@@ -143,6 +145,7 @@ impl Recorder {
             urgent: false,
             packets: 0,
             size: DataSize::ZERO,
+            missing: 0,
             rate: Bitrate::ZERO,
             count: 0,
         }
@@ -177,6 +180,7 @@ impl Recorder {
             track.arrivals.entry(seq).or_insert(now);
             let expected = newest.map_or(next, |newest| newest + 1);
             self.urgent |= seq >= expected + BURST;
+            self.missing += seq.saturating_sub(expected).min(NUMBERS_MAX);
         }
         self.urgent |= self.spacing.on_packet(now) || self.packets >= NUMBERS_MAX;
     }
@@ -233,13 +237,13 @@ impl Recorder {
     fn report(&mut self, now: Timestamp) -> Rtcp {
         let elapsed = now.since(self.last_report.max(self.first.unwrap_or(now)));
         if elapsed > Duration::ZERO {
-            let rate = self.size.per(elapsed.max(Duration::from_millis(20)));
+            let sent = self.size * (self.packets + self.missing) / self.packets.max(1);
+            let rate = sent.per(elapsed.max(Duration::from_millis(20)));
             self.rate = if self.rate == Bitrate::ZERO { rate } else { (self.rate + rate) / 2 };
         }
         self.last_report = now;
         self.urgent = false;
-        self.packets = 0;
-        self.size = DataSize::ZERO;
+        (self.packets, self.missing, self.size) = (0, 0, DataSize::ZERO);
         match self.format {
             Format::Ccfb => Rtcp::Ccfb(self.ccfb(now)),
             Format::Twcc => Rtcp::Twcc(self.twcc()),

@@ -19,12 +19,13 @@ mod gauge;
 
 use crate::{PeerMisbehaved, TransportError, dtls, ice, srtp};
 use gauge::Gauge;
+pub use gauge::Width;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use undertone_media::{Bitrate, DataSize, Timestamp, Transmit};
+use undertone_media::{DataSize, Timestamp, Transmit};
 
 /// How a session behaves.
 #[derive(Clone)]
@@ -141,8 +142,8 @@ pub struct Stats {
     pub rtcp_received: u64,
     /// The newest round trip time that a check measured.
     pub rtt: Option<Duration>,
-    /// What the path from us carried while we connected, if that was so little that it showed.
-    pub carries: Option<Bitrate>,
+    /// What the path from us carried while we connected.
+    pub width: Width,
     /// Of the handshake, what was still on its way to the peer when there were keys.
     pub unanswered: DataSize,
 }
@@ -588,7 +589,7 @@ impl Session {
         }
         if connected {
             // Now that the last flight is out.
-            self.stats.carries = self.gauge.rate();
+            self.stats.width = self.gauge.width();
             self.stats.unanswered = self.gauge.unanswered();
         }
     }

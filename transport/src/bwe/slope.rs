@@ -15,6 +15,7 @@ const PACKETS: usize = 40;
 const APART: Duration = Duration::from_millis(15);
 /// So many must agree, their sizes must differ by so much (standard deviation), and size must explain so much of delay.
 const PACKETS_LEAST: usize = 6;
+const PACKETS_SURE: usize = 8;
 const SPREAD_BYTES: i128 = 12;
 const EXPLAINED_PERMILLE: i128 = 800;
 /// Above this the slope is too small to trust.
@@ -40,15 +41,14 @@ impl SlopeMeter {
         }
     }
 
-    /// The bottleneck's rate, if it shows: the slope of a line through sizes and delays (least squares).
-    pub(super) fn rate(&self) -> Option<Bitrate> {
+    /// Sums of squares around the means, times the count: of sizes, of delays, of both; if there are enough packets.
+    fn sums(&self) -> Option<(i128, i128, i128)> {
         let count = self.packets.len() as i128;
         if self.packets.len() < PACKETS_LEAST {
             return None;
         }
         let size: i128 = self.packets.iter().map(|it| it.1).sum();
         let delay: i128 = self.packets.iter().map(|it| it.2).sum();
-        // Sums of squares around the means, times the count.
         let (mut sizes, mut delays, mut both) = (0, 0, 0);
         for (_, bytes, micros) in &self.packets {
             let (bytes, micros) = (bytes * count - size, micros * count - delay);
@@ -56,17 +56,36 @@ impl SlopeMeter {
             delays += micros * micros;
             both += bytes * micros;
         }
-        let spread = sizes / (count * count * count);
-        if spread < SPREAD_BYTES * SPREAD_BYTES || both <= 0 {
-            return None;
-        }
-        if both / 1000 * (both / 1000) * 1000 < EXPLAINED_PERMILLE * (sizes / 1000) * (delays / 1000) {
+        (sizes / (count * count * count) >= SPREAD_BYTES * SPREAD_BYTES).then_some((sizes, delays, both))
+    }
+
+    /// The bottleneck's rate, if it shows: the slope of a line through sizes and delays (least squares).
+    pub(super) fn rate(&self) -> Option<Bitrate> {
+        let (sizes, delays, both) = self.sums()?;
+        if both <= 0
+            || both / 1000 * (both / 1000) * 1000 < EXPLAINED_PERMILLE * (sizes / 1000) * (delays / 1000)
+        {
             return None;
         }
         // Bytes for a microsecond, in bits for a second.
         let bps = sizes.saturating_mul(8_000_000) / both;
         let rate = Bitrate::from_bps(u64::try_from(bps).ok()?);
         (rate <= RATE_MAX).then_some(rate)
+    }
+
+    /// What the path surely carries, at most [`RATE_MAX`]: the slope and what it may be steeper, three standard errors.
+    pub(super) fn at_least(&self) -> Option<Bitrate> {
+        if self.packets.len() < PACKETS_SURE {
+            return None;
+        }
+        let (sizes, delays, both) = self.sums()?;
+        // Microseconds for a mebibyte.
+        let slope = (both << 20) / sizes;
+        let left = (delays - both / sizes * both).max(0);
+        let error = ((left << 20) / sizes / (self.packets.len() as i128 - 2) << 20).isqrt();
+        let steepest = (slope + 3 * error).max(1);
+        let bps = (8_000_000i128 << 20) / steepest;
+        Some(Bitrate::from_bps(u64::try_from(bps).ok()?).min(RATE_MAX))
     }
 }
 
@@ -91,6 +110,16 @@ mod tests {
             let rate = meter(kbps, 1000).rate().expect("it shows").as_kbps_f64();
             assert!((rate / kbps as f64 - 1.0).abs() < 0.15, "{kbps} kbit/s: {rate}");
         }
+    }
+
+    #[test]
+    fn a_path_surely_carries_no_more_than_it_does() {
+        for (kbps, jitter) in [(16, 0), (24, 1_000), (24, 10_000), (48, 5_000)] {
+            let surely = meter(kbps, jitter).at_least().expect("there are enough").as_kbps_f64();
+            assert!(surely <= kbps as f64 * 1.01, "{kbps} kbit/s, jitter {jitter} µs: {surely}");
+        }
+        assert_eq!(meter(5_000, 0).at_least(), Some(RATE_MAX));
+        assert!(meter(5_000, 3_000).at_least() >= Some(Bitrate::from_kbps(40)));
     }
 
     #[test]

@@ -7,10 +7,9 @@
 //! - A flight of the handshake and its answer take longer than a check and its answer, by what they are larger.
 //! - Datagrams that were sent together arrive apart, by what the later one takes.
 //!
-//! The first tells of both directions together, if nothing was sent twice; the second of the one towards us alone. Where
-//! they agree, both directions carry so much. Where datagrams come a little closer than the first allows, the path back is
-//! wider, or has jitter, and the mean of the two is as much as can be said. Where they come at once, nothing is thin: the
-//! exchange took long because something was lost.
+//! The first tells of both directions together, the second of the one towards us alone. Where they agree, both directions
+//! carry so much. Datagrams that come closer than a thin path lets them, and all jitter ends in such, tell of a wide one.
+//! If datagrams were lost, and what is left does not agree, nothing is known.
 //!
 //! Not here: what a path carries later (`bwe`).
 
@@ -29,10 +28,27 @@ const RATE_MAX: Bitrate = Bitrate::from_kbps(150);
 /// What gaps tell of the path may exceed or fall short of what the exchange tells by so much, in thousandths.
 const AGREES_PERMILLE: u64 = 250;
 
-/// Up to so many times closer than the exchange allows datagrams come by jitter.
-const JITTERY: u64 = 2;
-/// So many gaps alike are no chance, even where datagrams get lost between them.
-const SURE: usize = 3;
+/// What the path to the peer carried while we connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Width {
+    /// Nobody can tell: datagrams were lost.
+    #[default]
+    Unknown,
+    /// So much that it did not show.
+    Wide,
+    /// So little that it showed.
+    Thin(Bitrate),
+}
+
+impl Width {
+    /// What a thin path carries.
+    pub fn thin(self) -> Option<Bitrate> {
+        match self {
+            Width::Thin(rate) => Some(rate),
+            Width::Unknown | Width::Wide => None,
+        }
+    }
+}
 
 /// A flight of ours, and what came back.
 #[derive(Clone, Copy, Debug)]
@@ -115,36 +131,34 @@ impl Gauge {
         self.current.filter(|flight| flight.answered.is_none()).map_or(DataSize::ZERO, |flight| flight.sent)
     }
 
-    /// What the path towards us carries, and whether gaps enough say so.
+    /// What the path towards us carries, and whether more than one gap says so.
     fn towards_us(&self) -> Option<(Bitrate, bool)> {
         let most = self.gaps.iter().copied().max()?;
         let alike = self.gaps.iter().filter(|rate| **rate >= most.permille(1000 - AGREES_PERMILLE)).count();
-        Some((most, alike >= SURE))
+        Some((most, alike >= 2))
     }
 
-    /// What the path from us carries, if that is so little that it shows.
-    pub(super) fn rate(&self) -> Option<Bitrate> {
-        let exchange = self.current.filter(|flight| flight.answered.is_some()).or(self.complete)?;
-        let (answered, rtt) = (exchange.answered?, self.rtt?);
-        let once = exchange.first_sent == exchange.last_sent;
+    /// What the path carries, as far as it shows.
+    pub(super) fn width(&self) -> Width {
+        let Some((gap, sure)) = self.towards_us() else { return Width::Unknown };
+        if gap >= RATE_MAX {
+            return Width::Wide;
+        }
+        let exchange = self.current.filter(|flight| flight.answered.is_some()).or(self.complete);
+        let Some((exchange, rtt)) = exchange.zip(self.rtt) else { return Width::Unknown };
+        let Some(answered) = exchange.answered else { return Width::Unknown };
         let both = exchange.sent + exchange.received;
-        // Had the path no length, it would carry so much; more cannot be of its length than of a check's round trip.
+        // Had the path no length, it would carry so much; and no more is of its length than of a check's round trip.
         let least = both.per(answered.since(exchange.first_sent));
         let longer = answered.since(exchange.last_sent).saturating_sub(rtt);
-        let most = if longer.is_zero() { RATE_MAX } else { both.saturating_sub(CHECK + ANSWER).per(longer) };
-        let (gap, sure) = self.towards_us()?;
+        let most = both.saturating_sub(CHECK + ANSWER).per(longer.max(Duration::from_micros(1)));
+        // A check crossed the path too, in no less than its round trip.
+        let least = least.max((CHECK + ANSWER).per(rtt));
         let agrees =
             gap >= least.permille(1000 - AGREES_PERMILLE) && gap <= most.permille(1000 + AGREES_PERMILLE);
-        let rate = match (agrees, once) {
-            (true, true) => gap,
-            // One of the datagrams that gaps are between may have been lost.
-            (true, false) if sure => gap,
-            (false, true) if gap > most && gap < most * JITTERY => most,
-            _ => return None,
-        };
-        // A check crosses the path too, and takes no longer than it took.
-        let crossed = (CHECK + ANSWER).per(rtt).permille(1000 - AGREES_PERMILLE);
-        (rate < RATE_MAX && rate >= crossed).then_some(rate)
+        // If something was lost, it may have been one of the datagrams that gaps are between.
+        let once = exchange.first_sent == exchange.last_sent;
+        if agrees && (once || sure) { Width::Thin(gap) } else { Width::Unknown }
     }
 }
 
