@@ -198,13 +198,13 @@ fn redundancy_cost(redundancy: Redundancy) -> DataSize {
 
 /// Chooses how to pack and protect speech on a path.
 pub fn plan(path: &Path) -> Plan {
-    plan_near(path, None)
+    plan_near(path, None, Duration::ZERO)
 }
 
 /// The same, but keeps to the packet time and the patience of `current` unless another is clearly better: each move of
-/// either is heard.
-fn plan_near(path: &Path, current: Option<&Plan>) -> Plan {
-    let mut search = Search { path, current, best: None, near: None };
+/// either is heard. The listener waits for as long as `held` whatever the plan is, so that a shorter wait saves no delay.
+fn plan_near(path: &Path, current: Option<&Plan>, held: Duration) -> Plan {
+    let mut search = Search { path, current, held, best: None, near: None };
     let lengths = if path.budget >= HEADERS_CHEAP { 1 } else { PACKETS.len() };
     for length in PACKETS.into_iter().take(lengths) {
         let packet = length.0;
@@ -243,6 +243,7 @@ fn plan_near(path: &Path, current: Option<&Plan>) -> Plan {
 struct Search<'a> {
     path: &'a Path,
     current: Option<&'a Plan>,
+    held: Duration,
     best: Option<(i64, Plan)>,
     near: Option<(i64, Plan)>,
 }
@@ -262,7 +263,7 @@ impl Search<'_> {
             if matches!(protection(after as u8), Protection::Code { window: 0, .. }) {
                 continue;
             }
-            let wait = packet * (after as u32 + 1);
+            let wait = packet + self.held.max(packet * after as u32);
             // Until the packet comes that tells of those before it, there is nothing to tell.
             let dark = if after == 0 { left } else { channel.dark(after).min(left) };
             let none = [None].into_iter();
@@ -445,9 +446,9 @@ mod tests {
     #[test]
     fn what_is_hardly_better_moves_nothing() {
         let current = plan(&path(95, 100));
-        let near = plan_near(&path(95, 125), Some(&current));
+        let near = plan_near(&path(95, 125), Some(&current), Duration::ZERO);
         assert_eq!((near.packet, near.patience), (current.packet, current.patience));
-        let far = plan_near(&path(95, 500), Some(&current));
+        let far = plan_near(&path(95, 500), Some(&current), Duration::ZERO);
         assert!(far.patience > current.patience);
     }
 }

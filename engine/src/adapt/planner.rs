@@ -14,7 +14,12 @@ pub struct Planner {
     current: Plan,
     path: Path,
     considered: Timestamp,
+    /// How long the listener waits, and since when it need not wait so long.
+    held: (Duration, Timestamp),
 }
+
+/// As long as a listener stays with a wait that is longer than it need be (`receiver::audio::patience`), it costs nothing.
+const HELD_FOR: Duration = Duration::from_secs(20);
 
 /// A path that has not changed for the worse is considered again after so long.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -22,7 +27,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 impl Planner {
     /// Begins with the plan for `path`.
     pub fn new(path: &Path) -> Planner {
-        Planner { current: plan(path), path: *path, considered: Timestamp::ZERO }
+        Planner { current: plan(path), path: *path, considered: Timestamp::ZERO, held: Default::default() }
     }
 
     /// The plan in force.
@@ -45,7 +50,13 @@ impl Planner {
         }
         self.considered = now;
         self.path = *path;
-        self.current = plan_near(path, Some(&self.current));
+        let (held, since) = self.held;
+        let held =
+            if path.loss.permille == 0 || now.since(since) >= HELD_FOR { Duration::ZERO } else { held };
+        self.current = plan_near(path, Some(&self.current), held);
+        if self.current.patience >= held {
+            self.held = (self.current.patience, now);
+        }
         self.current
     }
 }
@@ -57,8 +68,9 @@ pub struct LossMeter {
     packets: VecDeque<(Timestamp, bool)>,
     /// How many in a row were lost just now, and since when.
     run: (u64, Timestamp),
-    /// The last runs of losses: when they ended, packets, time.
-    runs: VecDeque<(Timestamp, u64, Duration)>,
+    /// The runs of losses in [`OUTAGES_FOR`].
+    runs: VecDeque<Run>,
+    began: Option<Timestamp>,
     /// What to expect while little is known.
     expected: Expected,
 }
@@ -83,10 +95,20 @@ impl Default for Expected {
 }
 
 const EXPECTED_PACKETS: u64 = 16;
-/// Runs over which their mean is taken, and how many there must be: few if they are very long.
-const RUNS: usize = 16;
-const RUNS_LEAST: u64 = 6;
-const LONG_RUNS_LEAST: u64 = 2;
+/// Packets lost in a row.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    end: Timestamp,
+    packets: u64,
+    time: Duration,
+}
+
+/// Outages come again within so long, or not at all. They are rare, and each plan that does not expect one makes playout
+/// move twice.
+const OUTAGES_FOR: Duration = Duration::from_secs(30);
+/// After the first of them, they are expected to be as if another had been so long, in ms, and to come every so many ms.
+const OUTAGE: u64 = 200;
+const OUTAGE_PER: u64 = 1_000;
 
 impl LossMeter {
     /// Finding each other took so long that something must have been lost, or, if `very` long, about every second packet.
@@ -102,15 +124,16 @@ impl LossMeter {
             }
             self.run.0 += 1;
         } else if self.run.0 > 0 {
-            self.runs.push_back((sent, self.run.0, sent.since(self.run.1)));
-            if self.runs.len() > RUNS {
-                self.runs.pop_front();
-            }
+            self.runs.push_back(Run { end: sent, packets: self.run.0, time: sent.since(self.run.1) });
             self.run.0 = 0;
         }
+        self.began.get_or_insert(sent);
         self.packets.push_back((sent, lost));
         while self.packets.front().is_some_and(|&(at, _)| sent.since(at) > MEMORY) {
             self.packets.pop_front();
+        }
+        while self.runs.front().is_some_and(|run| sent.since(run.end) > OUTAGES_FOR) {
+            self.runs.pop_front();
         }
     }
 
@@ -125,19 +148,33 @@ impl LossMeter {
         let mut permille =
             (lost * 1000 + EXPECTED_PACKETS * u64::from(expected)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = count(within(RECENT));
-        let runs = self.runs.iter().filter(|(end, ..)| newest.since(*end) <= RECENT).count();
+        let runs = self.runs.iter().filter(|run| newest.since(run.end) <= RECENT).count();
         // Four standard deviations of what chance would make of the whole.
         let chance = recent * permille / 1000;
         let deviation = (recent * permille.max(10) * (1000 - permille.min(900))).isqrt() / 1000;
         if runs >= RECENT_RUNS && recent_lost > chance + 4 * deviation {
             permille = recent_lost * 1000 / recent.max(1);
         }
-        let run = self.mean_run(permille);
+        // Twice, since outages make chance look greater than it is.
+        let chance = self.beside_outages(packets, lost, permille, newest);
+        let chance = self.beside_outages(packets, lost, chance, newest);
+        let (outage, squares) =
+            self.outages(chance).fold((OUTAGE, 2 * OUTAGE * OUTAGE), |(sum, squares), run| {
+                let ms = run.time.as_millis() as u64;
+                (sum + ms, squares + ms * ms)
+            });
+        let mut run = Duration::ZERO;
+        if outage > OUTAGE {
+            // By how they hit packets, of which long ones hit most: twice the mean, if they end by chance.
+            run = Duration::from_millis((squares / outage / 2).next_multiple_of(20));
+            let known = newest.since(self.began.unwrap_or(newest)).min(OUTAGES_FOR).as_millis() as u64;
+            permille = permille.max(chance + outage * 1000 / (known + OUTAGE_PER));
+        }
         let (clear, clear_lost) = count(within(CLEAR));
         if run.is_zero() && clear_lost == 0 && clear * permille >= 5_000 {
             permille = 0;
         }
-        if lost == 0 && packets > EXPECTED_PACKETS {
+        if run.is_zero() && lost == 0 && packets > EXPECTED_PACKETS {
             permille = 0;
         }
         let step = if permille < 50 { 10 } else { 25 };
@@ -145,20 +182,30 @@ impl LossMeter {
         Loss { permille: rounded, run }
     }
 
-    /// How long losses last; zero if they come in no longer runs than chance makes at this share.
-    fn mean_run(&self, permille: u64) -> Duration {
-        let count = self.runs.len() as u64;
-        let packets: u64 = self.runs.iter().map(|(_, packets, _)| packets).sum();
-        let time: Duration = self.runs.iter().map(|(_, _, time)| *time).sum();
-        // In tenths of what chance makes: 1 / (1 − share).
-        let tenths = packets * 10 * (1000 - permille.min(900)) / 1000;
-        let long =
-            count >= RUNS_LEAST && tenths > 18 * count || count >= LONG_RUNS_LEAST && tenths > 35 * count;
-        if !long {
-            return Duration::ZERO;
-        }
-        Duration::from_millis((time.as_millis() as u64 / count).next_multiple_of(20))
+    /// The runs of losses that chance does not make where `permille` get lost.
+    fn outages(&self, permille: u64) -> impl Iterator<Item = Run> {
+        let least = never_by_chance(permille);
+        self.runs.iter().copied().filter(move |run| run.packets >= least)
     }
+
+    /// Lost of a thousand packets in [`MEMORY`], those of outages left out; `likely` is the share before they are.
+    fn beside_outages(&self, packets: u64, lost: u64, likely: u64, newest: Timestamp) -> u64 {
+        let outages = self.outages(likely).filter(|run| newest.since(run.end) <= MEMORY);
+        let gone: u64 = outages.map(|run| run.packets).sum();
+        lost.saturating_sub(gone) * 1000 / (packets.saturating_sub(gone) + EXPECTED_PACKETS)
+    }
+}
+
+/// So many packets in a row are lost less than once in a hundred times in [`MEMORY`] where so many of a thousand get lost, each
+/// by its own luck.
+fn never_by_chance(permille: u64) -> u64 {
+    let permille = permille.clamp(50, 950);
+    let (mut chance, mut packets) = (20_000_000, 0);
+    while chance >= 1000 {
+        chance = chance * permille / 1000;
+        packets += 1;
+    }
+    packets
 }
 
 fn count<'a>(packets: impl Iterator<Item = &'a (Timestamp, bool)>) -> (u64, u64) {
