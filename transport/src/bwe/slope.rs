@@ -15,7 +15,7 @@ const PACKETS: usize = 40;
 const APART: Duration = Duration::from_millis(15);
 /// So many must agree, their sizes must differ by so much (standard deviation), and size must explain so much of delay.
 const PACKETS_LEAST: usize = 6;
-const PACKETS_SURE: usize = 8;
+const PACKETS_SURE: usize = 12;
 const SPREAD_BYTES: i128 = 12;
 const EXPLAINED_PERMILLE: i128 = 800;
 /// Above this the slope is too small to trust.
