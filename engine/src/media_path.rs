@@ -183,7 +183,8 @@ impl MediaPath {
         };
         let carries = width.thin();
         let start = start.min(self.cc.estimate());
-        self.cc = DelayLoss::new(bwe::Config { start, carries, ..bwe::Config::default() });
+        let doubtful = width == Width::Unknown;
+        self.cc = DelayLoss::new(bwe::Config { start, carries, doubtful, ..bwe::Config::default() });
         self.pacer.set_rate(now, start.permille(1_250));
     }
 

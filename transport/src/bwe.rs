@@ -106,6 +106,8 @@ pub struct Config {
     pub start: Bitrate,
     /// What the path was seen to carry before there was any media. Default none.
     pub carries: Option<Bitrate>,
+    /// There are signs that the path may be thin: more is tried with care. Default false.
+    pub doubtful: bool,
     /// Never less. Default 10 kbit/s: below this no speech gets through anyway.
     pub min: Bitrate,
     /// Never more. Default 5 Mbit/s.
@@ -117,6 +119,7 @@ impl Default for Config {
         Config {
             start: Bitrate::from_kbps(300),
             carries: None,
+            doubtful: false,
             min: Bitrate::from_kbps(10),
             max: Bitrate::from_kbps(5000),
         }
@@ -195,7 +198,11 @@ impl DelayLoss {
     /// At its start rate.
     pub fn new(config: Config) -> DelayLoss {
         let carries = config.carries;
-        let growth = if config.start < THIN { GROWTH_MAX / 2 } else { GROWTH_MAX };
+        let growth = match config.start {
+            _ if config.doubtful => GROWTH_MAX / 8,
+            start if start < THIN => GROWTH_MAX / 2,
+            _ => GROWTH_MAX,
+        };
         DelayLoss {
             estimate: config.start.clamp(config.min, config.max),
             config,

@@ -82,7 +82,7 @@ impl SlopeMeter {
         // Microseconds for a mebibyte.
         let slope = (both << 20) / sizes;
         let left = (delays - both / sizes * both).max(0);
-        let error = ((left << 20) / sizes / (self.packets.len() as i128 - 2) << 20).isqrt();
+        let error = (((left << 20) / sizes / (self.packets.len() as i128 - 2)) << 20).isqrt();
         let steepest = (slope + 3 * error).max(1);
         let bps = (8_000_000i128 << 20) / steepest;
         Some(Bitrate::from_bps(u64::try_from(bps).ok()?).min(RATE_MAX))
