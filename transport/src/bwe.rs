@@ -148,7 +148,7 @@ const FULL_FOR: Duration = Duration::from_secs(20);
 const CHANGED_QUEUE_MICROS: i64 = 100_000;
 const CHANGED_PERMILLE: u64 = 850;
 /// Where packets show so much more, in thousandths, too.
-const WIDER_PERMILLE: u64 = 1_600;
+const WIDER_PERMILLE: u64 = 2_500;
 /// How long what the path carried says what it carries.
 const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
@@ -312,8 +312,8 @@ impl DelayLoss {
         let Some((carries, surely)) = self.carries.zip(self.slope.at_least()) else { return };
         if surely > carries.permille(WIDER_PERMILLE) {
             // As much more was no thin path, or is none any more: what it carries is to be found.
-            self.carries = Some(surely).filter(|_| surely < carries * 2);
-            self.own_rate = self.carries;
+            self.carries = None;
+            self.own_rate = None;
             self.queue.restart();
             self.growth = GROWTH_MAX;
             self.set(surely.permille(FULL_PERMILLE).max(self.estimate), Reason::Increase);

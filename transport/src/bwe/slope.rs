@@ -73,7 +73,8 @@ impl SlopeMeter {
         (rate <= RATE_MAX).then_some(rate)
     }
 
-    /// What the path surely carries, at most [`RATE_MAX`]: the slope and what it may be steeper, three standard errors.
+    /// What the path surely carries, at most [`RATE_MAX`]: the slope and what it may be steeper, four standard errors, since a
+    /// queue makes delays of one another.
     pub(super) fn at_least(&self) -> Option<Bitrate> {
         if self.packets.len() < PACKETS_SURE {
             return None;
@@ -83,7 +84,7 @@ impl SlopeMeter {
         let slope = (both << 20) / sizes;
         let left = (delays - both / sizes * both).max(0);
         let error = (((left << 20) / sizes / (self.packets.len() as i128 - 2)) << 20).isqrt();
-        let steepest = (slope + 3 * error).max(1);
+        let steepest = (slope + 4 * error).max(1);
         let bps = (8_000_000i128 << 20) / steepest;
         Some(Bitrate::from_bps(u64::try_from(bps).ok()?).min(RATE_MAX))
     }
