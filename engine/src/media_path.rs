@@ -16,6 +16,7 @@ const RTP_BYTES: u64 = 12;
 
 /// What may be on its way before anything was reported: 400 ms of a path of 24 kbit/s.
 const FIRST_WINDOW: DataSize = DataSize::from_bytes(1_250);
+const SHORT_ROUND_TRIP: Duration = Duration::from_millis(80);
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// How long after a packet's arrival the first report leaves.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
@@ -174,13 +175,16 @@ impl MediaPath {
             Width::Wide | Width::Unknown if pictures => return,
             // The first report is there before much has gone wrong.
             Width::Wide if rtt.unwrap_or_default() < LONG_ROUND_TRIP => return,
+            // A check and its answer came through so soon that the path is no thin one.
+            Width::Unknown if rtt.is_some_and(|rtt| rtt < SHORT_ROUND_TRIP) => return,
             Width::Wide | Width::Unknown => {
                 FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT)
             }
         };
         let carries = width.thin();
         let start = start.min(self.cc.estimate());
-        self.cc = DelayLoss::new(bwe::Config { start, carries, ..bwe::Config::default() });
+        let doubtful = width == Width::Unknown;
+        self.cc = DelayLoss::new(bwe::Config { start, carries, doubtful, ..bwe::Config::default() });
         self.pacer.set_rate(now, start.permille(1_250));
     }
 

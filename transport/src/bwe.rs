@@ -106,6 +106,8 @@ pub struct Config {
     pub start: Bitrate,
     /// What the path was seen to carry before there was any media. Default none.
     pub carries: Option<Bitrate>,
+    /// There are signs that the path may be thin: more is tried with care. Default false.
+    pub doubtful: bool,
     /// Never less. Default 10 kbit/s: below this no speech gets through anyway.
     pub min: Bitrate,
     /// Never more. Default 5 Mbit/s.
@@ -117,6 +119,7 @@ impl Default for Config {
         Config {
             start: Bitrate::from_kbps(300),
             carries: None,
+            doubtful: false,
             min: Bitrate::from_kbps(10),
             max: Bitrate::from_kbps(5000),
         }
@@ -144,6 +147,8 @@ const FULL_FOR: Duration = Duration::from_secs(20);
 /// Where so long a queue stands and so little arrives of what connecting showed, in thousandths, the path has changed.
 const CHANGED_QUEUE_MICROS: i64 = 100_000;
 const CHANGED_PERMILLE: u64 = 850;
+/// Where packets show so much more, in thousandths, too.
+const WIDER_PERMILLE: u64 = 2_500;
 /// How long what the path carried says what it carries.
 const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
@@ -176,10 +181,10 @@ pub struct DelayLoss {
     /// The queue at the last cut, and how many cuts in a row left it as it was.
     stubborn: (i64, u32),
     updated: Option<Timestamp>,
-    /// When the first report came.
-    began: Option<Timestamp>,
-    /// The path is not any more what connecting showed.
-    changed: bool,
+    /// What connecting showed, until the path turns out to be different.
+    carries: Option<Bitrate>,
+    /// By which the time that packets themselves take is reckoned.
+    own_rate: Option<Bitrate>,
     /// What is known of a thin path.
     most: Option<(Bitrate, Bitrate)>,
     /// Since when packets have been sent without an answer.
@@ -192,7 +197,12 @@ pub struct DelayLoss {
 impl DelayLoss {
     /// At its start rate.
     pub fn new(config: Config) -> DelayLoss {
-        let growth = if config.start < THIN { GROWTH_MAX / 2 } else { GROWTH_MAX };
+        let carries = config.carries;
+        let growth = match config.start {
+            _ if config.doubtful => GROWTH_MAX / 8,
+            start if start < THIN => GROWTH_MAX / 2,
+            _ => GROWTH_MAX,
+        };
         DelayLoss {
             estimate: config.start.clamp(config.min, config.max),
             config,
@@ -208,8 +218,8 @@ impl DelayLoss {
             before_trial: None,
             stubborn: (0, 0),
             updated: None,
-            began: None,
-            changed: false,
+            carries,
+            own_rate: carries,
             most: None,
             unanswered: None,
             silence_cut: Timestamp::ZERO,
@@ -251,17 +261,17 @@ impl DelayLoss {
     /// How long a packet itself takes on a thin path, in microseconds, as far as that is known: large ones wait for no
     /// longer a queue than small ones.
     fn own_time(&self, size: DataSize) -> i64 {
-        let rate = self.config.carries.filter(|rate| *rate < THIN);
+        let rate = self.own_rate.filter(|rate| *rate < THIN);
         rate.map_or(0, |rate| (size / rate).as_micros() as i64)
     }
 
     /// Less, because a queue stands.
     fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
         let mut acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
-        if let Some(seen) = self.seen(now) {
+        if let Some(seen) = self.seen() {
             let over_all = self.acked.over(Duration::from_secs(1));
             if standing.queue > CHANGED_QUEUE_MICROS && over_all < seen.permille(CHANGED_PERMILLE) {
-                self.changed = true;
+                self.carries = None;
             } else {
                 // A few long packets tell their rate less well than that.
                 acked = acked.max(seen);
@@ -293,18 +303,29 @@ impl DelayLoss {
     }
 
     /// How much of a thin path may be filled by what connecting showed: that was seen without noise.
-    fn seen(&mut self, now: Timestamp) -> Option<Bitrate> {
-        let began = *self.began.get_or_insert(now);
-        let holds = !self.changed && now.since(began) < THIN_FOR;
-        self.config.carries.filter(|rate| holds && *rate < THIN).map(|rate| rate.permille(FULL_PERMILLE))
+    fn seen(&self) -> Option<Bitrate> {
+        self.carries.filter(|rate| *rate < THIN).map(|rate| rate.permille(FULL_PERMILLE))
+    }
+
+    /// Gives up what connecting showed where packets show that the path carries more.
+    fn doubt(&mut self) {
+        let Some((carries, surely)) = self.carries.zip(self.slope.at_least()) else { return };
+        if surely > carries.permille(WIDER_PERMILLE) {
+            // As much more was no thin path, or is none any more: what it carries is to be found.
+            self.carries = None;
+            self.own_rate = None;
+            self.queue.restart();
+            self.growth = GROWTH_MAX;
+            self.set(surely.permille(FULL_PERMILLE).max(self.estimate), Reason::Increase);
+        }
     }
 
     /// How much of a thin path may be filled, if what it carries is known by other means than filling it, and how much
     /// surely can be.
-    fn known(&mut self, now: Timestamp) -> Option<(Bitrate, Bitrate)> {
+    fn known(&self) -> Option<(Bitrate, Bitrate)> {
         let sent = self.sent.over(Duration::from_secs(1));
         let shown = self.slope.rate().filter(|_| sent < THIN).map(|rate| rate.permille(FULL_PERMILLE));
-        let seen = self.seen(now);
+        let seen = self.seen();
         match (shown, seen) {
             (Some(shown), Some(seen)) => Some((shown.min(seen), shown.min(seen).permille(950))),
             (None, Some(seen)) => Some((seen, seen.permille(950))),
@@ -407,15 +428,8 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
-        if let (Some(seen), Some(surely)) = (self.seen(now), self.slope.at_least())
-            && surely > seen * 2
-        {
-            // What took long while connecting was no thin path.
-            self.changed = true;
-            self.growth = GROWTH_MAX;
-            self.set(surely.max(self.estimate), Reason::Increase);
-        }
-        self.most = self.known(now);
+        self.doubt();
+        self.most = self.known();
         if let Some((most, _)) = self.most.filter(|(most, _)| self.estimate > *most) {
             // Known before it is full: no queue need show it, and there is nothing to try beyond it.
             self.set(most, Reason::Hold);

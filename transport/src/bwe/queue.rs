@@ -185,6 +185,11 @@ impl QueueMeter {
         self.base.iter().map(|(_, least)| *least).min().unwrap_or(fastest)
     }
 
+    /// What delays are measured from has changed.
+    pub(super) fn restart(&mut self) {
+        *self = QueueMeter::default();
+    }
+
     /// The delay as it stands is the path's own, as it turned out.
     pub(super) fn rebase(&mut self) {
         self.base.clear();

@@ -15,7 +15,7 @@ const PACKETS: usize = 40;
 const APART: Duration = Duration::from_millis(15);
 /// So many must agree, their sizes must differ by so much (standard deviation), and size must explain so much of delay.
 const PACKETS_LEAST: usize = 6;
-const PACKETS_SURE: usize = 8;
+const PACKETS_SURE: usize = 12;
 const SPREAD_BYTES: i128 = 12;
 const EXPLAINED_PERMILLE: i128 = 800;
 /// Above this the slope is too small to trust.
@@ -73,7 +73,8 @@ impl SlopeMeter {
         (rate <= RATE_MAX).then_some(rate)
     }
 
-    /// What the path surely carries, at most [`RATE_MAX`]: the slope and what it may be steeper, three standard errors.
+    /// What the path surely carries, at most [`RATE_MAX`]: the slope and what it may be steeper, four standard errors, since a
+    /// queue makes delays of one another.
     pub(super) fn at_least(&self) -> Option<Bitrate> {
         if self.packets.len() < PACKETS_SURE {
             return None;
@@ -82,8 +83,8 @@ impl SlopeMeter {
         // Microseconds for a mebibyte.
         let slope = (both << 20) / sizes;
         let left = (delays - both / sizes * both).max(0);
-        let error = ((left << 20) / sizes / (self.packets.len() as i128 - 2) << 20).isqrt();
-        let steepest = (slope + 3 * error).max(1);
+        let error = (((left << 20) / sizes / (self.packets.len() as i128 - 2)) << 20).isqrt();
+        let steepest = (slope + 4 * error).max(1);
         let bps = (8_000_000i128 << 20) / steepest;
         Some(Bitrate::from_bps(u64::try_from(bps).ok()?).min(RATE_MAX))
     }
