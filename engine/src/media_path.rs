@@ -172,11 +172,9 @@ impl MediaPath {
         let start = match width {
             Width::Thin(carries) => carries.permille(FIRST_PERMILLE),
             Width::Wide | Width::Unknown if pictures => return,
-            // The first report is there before much has gone wrong.
-            Width::Wide if rtt.unwrap_or_default() < LONG_ROUND_TRIP => return,
-            Width::Wide | Width::Unknown => {
-                FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT)
-            }
+            // However long the round trip: jitter, or distance, makes no path thin.
+            Width::Wide => return,
+            Width::Unknown => FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT),
         };
         let carries = width.thin();
         let start = start.min(self.cc.estimate());
