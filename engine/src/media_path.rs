@@ -173,13 +173,11 @@ impl MediaPath {
         let start = match width {
             Width::Thin(carries) => carries.permille(FIRST_PERMILLE),
             Width::Wide | Width::Unknown if pictures => return,
-            // The first report is there before much has gone wrong.
-            Width::Wide if rtt.unwrap_or_default() < LONG_ROUND_TRIP => return,
+            // However long the round trip: jitter, or distance, makes no path thin.
+            Width::Wide => return,
             // A check and its answer came through so soon that the path is no thin one.
             Width::Unknown if rtt.is_some_and(|rtt| rtt < SHORT_ROUND_TRIP) => return,
-            Width::Wide | Width::Unknown => {
-                FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT)
-            }
+            Width::Unknown => FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT),
         };
         let carries = width.thin();
         let start = start.min(self.cc.estimate());

@@ -8,6 +8,9 @@
 //! Clock drift: a sender's crystal that runs 200 ppm off moves every transit by 12 ms a minute. The base is
 //! the smallest of the last [`WINDOW_SECS`] seconds in which packets came, so it follows either way with an
 //! error of 2 ms, and an hour of drift adds nothing.
+//!
+//! Where there is jitter the smallest of ten seconds is luck, and playout that followed it would move for nothing. So the
+//! base has leeway there: it follows as if on a rope, which does not pull before it is taut.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,11 +42,14 @@ pub(crate) fn transit(at: Timestamp, time: MediaTime, clock_rate: u32) -> i64 {
 pub struct Arrivals {
     /// Smallest transit of each active second, oldest first, with that second's number.
     seconds: VecDeque<(u64, i64)>,
+    /// The base in force.
+    base: Option<i64>,
 }
 
 impl Arrivals {
-    /// Takes the transit of a packet that arrived at `now`.
-    pub fn on_arrival(&mut self, now: Timestamp, transit: i64) {
+    /// Takes the transit of a packet that arrived at `now`. The base stays within `leeway` of the smallest in the window,
+    /// both in µs.
+    pub fn on_arrival(&mut self, now: Timestamp, transit: i64, leeway: i64) {
         let second = now.as_micros() / 1_000_000;
         match self.seconds.back_mut() {
             // A second without packets (a pause) says nothing of the path and pushes nothing out.
@@ -53,11 +59,14 @@ impl Arrivals {
         if self.seconds.len() > WINDOW_SECS {
             self.seconds.pop_front();
         }
+        let smallest = self.seconds.iter().map(|&(_, smallest)| smallest).min().unwrap_or(transit);
+        let leeway = leeway.max(0);
+        self.base = Some(self.base.unwrap_or(smallest).clamp(smallest - leeway, smallest + leeway));
     }
 
-    /// The smallest transit in the window; `None` before the first packet.
+    /// The transit of the fastest path; `None` before the first packet.
     pub fn base(&self) -> Option<i64> {
-        self.seconds.iter().map(|&(_, smallest)| smallest).min()
+        self.base
     }
 }
 
@@ -123,20 +132,33 @@ mod tests {
     #[test]
     fn the_base_forgets_a_faster_path_after_ten_active_seconds() {
         let mut arrivals = Arrivals::default();
-        arrivals.on_arrival(Timestamp::ZERO, 5_000);
+        arrivals.on_arrival(Timestamp::ZERO, 5_000, 0);
         for ms in (0..9_999).step_by(20) {
-            arrivals.on_arrival(Timestamp::from_millis(ms), 40_000);
+            arrivals.on_arrival(Timestamp::from_millis(ms), 40_000, 0);
         }
         assert_eq!(arrivals.base(), Some(5_000));
-        arrivals.on_arrival(Timestamp::from_millis(10_000), 40_000);
+        arrivals.on_arrival(Timestamp::from_millis(10_000), 40_000, 0);
         assert_eq!(arrivals.base(), Some(40_000));
     }
 
     #[test]
     fn a_pause_makes_it_forget_nothing() {
         let mut arrivals = Arrivals::default();
-        arrivals.on_arrival(Timestamp::ZERO, 5_000);
-        arrivals.on_arrival(Timestamp::from_millis(60_000), 40_000);
+        arrivals.on_arrival(Timestamp::ZERO, 5_000, 0);
+        arrivals.on_arrival(Timestamp::from_millis(60_000), 40_000, 0);
         assert_eq!(arrivals.base(), Some(5_000));
+    }
+
+    #[test]
+    fn with_leeway_it_moves_no_more_than_it_must() {
+        let mut arrivals = Arrivals::default();
+        let mut base = |ms, transit, leeway| {
+            arrivals.on_arrival(Timestamp::from_millis(ms), transit, leeway);
+            arrivals.base()
+        };
+        assert_eq!(base(0, 50_000, 20_000), Some(50_000));
+        assert_eq!(base(20, 31_000, 20_000), Some(50_000), "luck");
+        assert_eq!(base(40, 10_000, 20_000), Some(30_000), "pulled");
+        assert_eq!(base(60, 10_000, 0), Some(10_000), "no jitter, no leeway");
     }
 }

@@ -359,7 +359,7 @@ impl FrameBuffer {
         };
         // It counts from now, not from when its last packet came: a picture before it may have held it up.
         let transit = transit(now, time, self.config.clock_rate);
-        self.arrivals.on_arrival(now, transit);
+        self.arrivals.on_arrival(now, transit, 0);
         let base = self.arrivals.base().unwrap_or(transit);
         self.target.on_arrival(transit, base, span, Coming::Picture);
         self.stats.target = self.target.delay().max(self.floor);

@@ -318,7 +318,7 @@ impl JitterBuffer {
 
     fn learn(&mut self, now: Timestamp, transit: i64, duration: Duration, coming: Coming) {
         if coming == Coming::InOrder || self.arrivals.base().is_none() {
-            self.arrivals.on_arrival(now, transit);
+            self.arrivals.on_arrival(now, transit, self.target.leeway());
         }
         if let Some(base) = self.arrivals.base() {
             self.target.on_arrival(transit, base, duration, coming);

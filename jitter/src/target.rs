@@ -23,9 +23,9 @@
 use std::time::Duration;
 
 /// Candidates, in ms above the fastest path. Fine where a millisecond matters, coarse where it does not.
-const CANDIDATES_MS: [i64; 40] = [
-    0, 2, 5, 8, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 90, 100, 110, 120, 140, 160, 180,
-    200, 240, 280, 320, 360, 400, 480, 560, 640, 800, 1000, 1300, 1600, 2000,
+const CANDIDATES_MS: [i64; 46] = [
+    0, 2, 5, 8, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 90, 100, 110, 120, 130, 140, 150,
+    160, 170, 180, 190, 200, 220, 240, 260, 280, 320, 360, 400, 480, 560, 640, 800, 1000, 1300, 1600, 2000,
 ];
 
 /// What a listener suffers from, priced.
@@ -169,6 +169,12 @@ impl Target {
     /// The delay above the fastest path to aim at.
     pub fn delay(&self) -> Duration {
         Duration::from_micros(self.micros() as u64)
+    }
+
+    /// How far the fastest path may move before playout need follow, in µs: a share of what jitter has made of the target.
+    /// What the target is measured from does not matter to it, as long as that keeps still.
+    pub(crate) fn leeway(&self) -> i64 {
+        self.micros() / 4
     }
 
     pub(crate) fn micros(&self) -> i64 {
