@@ -4,6 +4,7 @@ mod control;
 mod signal;
 
 use crate::adapt::{Path, Peer};
+use crate::config::PATIENCE_MAX;
 use crate::event::{Event, Failure};
 use crate::media_path::{MediaPath, UDP_IP_BYTES};
 use crate::receiver::{AudioReceiver, Played, VideoReceiver};
@@ -34,8 +35,6 @@ const LEVEL_EVERY: u64 = 5;
 const SPEECH_MOST: Bitrate = Bitrate::from_kbps(90);
 const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 const MANY_LOST: u16 = 600;
-/// Beyond this people stop talking to each other anyway.
-const PATIENCE_MAX: Duration = Duration::from_millis(400);
 /// From the microphone's step to the speaker's, codec included, without the path.
 const DEVICE_DELAY: Duration = Duration::from_millis(17);
 /// Finding each other takes two round trips, a third where they differ, and what the ends need themselves. Longer, and a
@@ -389,7 +388,7 @@ impl Call {
             overhead: self.path.overhead(&self.session),
             loss,
             delay: Some(self.control.rtt().unwrap_or(FIRST_RTT) / 2 + DEVICE_DELAY),
-            slack: PATIENCE_MAX,
+            slack: self.control.told.map_or(PATIENCE_MAX, |told| told.slack.min(PATIENCE_MAX)),
             peer: self.peer,
         }
     }
@@ -460,6 +459,7 @@ impl Call {
             video_rate: self.camera.as_ref().map_or(Bitrate::ZERO, VideoSender::rate),
             video_frames: self.camera.as_ref().map_or((0, 0), VideoSender::frames),
             resent: self.resent,
+            told: self.control.told,
             session: *self.session.stats(),
             ..Stats::default()
         };

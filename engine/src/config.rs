@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use undertone_media::Bitrate;
 use undertone_transport::dtls::{Certificate, Crypto};
 
+/// Beyond this people stop talking to each other anyway.
+pub(crate) const PATIENCE_MAX: Duration = Duration::from_millis(400);
+
 /// Our part in finding each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -75,6 +78,10 @@ pub struct Config {
     /// missing when the speaker asks is made up. Default 10 ms, for a thread that shares its processor; zero
     /// where time is virtual, and nobody is ever late.
     pub playout_slack: Duration,
+    /// The longest that playout waits for repairs of lost speech. The other end is told, and plans its protection for it.
+    /// Default 400 ms: beyond it people stop talking to each other anyway. Less, where who hears too late might as well
+    /// not have heard.
+    pub patience: Duration,
     /// First estimate of what the path carries. Default 300 kbit/s: speech and small video start at once.
     pub start_bitrate: Bitrate,
     /// How long to look for a path before giving up. Default 15 s.
@@ -103,6 +110,7 @@ impl Config {
             audio_slots: 3,
             video_slots: 0,
             playout_slack: Duration::from_millis(10),
+            patience: PATIENCE_MAX,
             start_bitrate: Bitrate::from_kbps(300),
             connect_timeout: Duration::from_secs(15),
             certificate: Certificate::generate(),

@@ -3,6 +3,6 @@
 mod audio;
 mod video;
 
-pub use audio::{AudioReceiver, Formats, Origin, Played};
+pub use audio::{AudioReceiver, Formats, Listening, Origin, Played};
 pub(crate) use audio::{empty, empty_duration, protected};
 pub use video::VideoReceiver;

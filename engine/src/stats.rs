@@ -3,6 +3,7 @@
 use crate::adapt::{Loss, Plan};
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize};
+use undertone_transport::rtcp::PlayoutReport;
 use undertone_transport::{bwe, session};
 
 /// A snapshot. Counters run from the beginning of the call.
@@ -26,6 +27,8 @@ pub struct Stats {
     pub loss: Loss,
     /// How speech is packed at present; `None` without a microphone.
     pub plan: Option<Plan>,
+    /// What the listener's end told last of how our speech plays out; `None` until it does, or if it does not know how.
+    pub told: Option<PlayoutReport>,
     /// Rate that the camera's encoder aims for.
     pub video_rate: Bitrate,
     /// Pictures coded, and of them key frames.

@@ -1,23 +1,16 @@
 //! Where nobody speaks: what is sent of it (DTX), and what the listener hears meanwhile.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-use undertone_engine::{Call, Coding, Config, FRAME_SAMPLES, Role};
-use undertone_media::{Kind, Timestamp};
-use undertone_sim::loss::Share;
-use undertone_sim::path::{LinkConfig, LinkModel};
-use undertone_sim::world::{NodeId, World};
-use undertone_transport::dtls::{Certificate, Crypto};
+mod oneway;
 
-const STEP: Duration = Duration::from_millis(10);
+use oneway::OneWay;
+use std::time::Duration;
+use undertone_engine::{Coding, FRAME_SAMPLES};
+use undertone_media::Kind;
+use undertone_sim::loss::Share;
+use undertone_sim::path::LinkConfig;
+
 /// Samples in a second.
 const SECOND: usize = 16_000;
-
-/// DTLS wants an instant; none of its clocks is read here.
-#[allow(clippy::disallowed_methods)]
-fn anchor() -> Instant {
-    Instant::now()
-}
 
 /// Three seconds of talk, four of nothing, three of talk, all of it in a room that hisses.
 fn talk() -> Vec<i16> {
@@ -61,47 +54,16 @@ enum Fate {
 
 /// The first end talks, the second listens. Time begins when they are connected.
 fn listen(coding: Coding, link: &LinkConfig, fate: Fate) -> Listened {
-    let mut world = World::new();
-    let address = |n: u8| SocketAddr::from(([10, 0, 0, n], 5000));
-    let ends: [NodeId; 2] = [(Role::Offer, 1), (Role::Answer, 2)].map(|(role, number)| {
-        let seed = [number; 32];
-        let config = Config {
-            audio: number == 1,
-            audio_slots: usize::from(number == 2),
-            coding,
-            playout_slack: Duration::ZERO,
-            certificate: Certificate::from_seed(seed),
-            crypto: Crypto::Seeded(seed),
-            ..Config::new(role, vec![address(number)], seed, anchor())
-        };
-        world.add(Call::new(config), address(number))
-    });
-    world.link(ends[0], ends[1], LinkModel::new(7, 0, link));
-    world.link(ends[1], ends[0], LinkModel::new(7, 1, link));
-    world.connect((ends[0], 0), (ends[1], 0), Duration::ZERO);
-    let mut now = Timestamp::ZERO;
-    while ends.iter().any(|&end| !world.node(end).is_connected()) {
-        now += STEP;
-        world.run_until(now);
-        assert!(now < Timestamp::from_millis(5_000), "they find each other");
-    }
+    let mut call = OneWay::connect(link, |config| config.coding = coding);
     let mut listened = Listened { heard: Vec::new(), packets: Vec::new() };
     for (index, frame) in talk().chunks_exact(FRAME_SAMPLES).enumerate() {
-        now += STEP;
-        world.run_until(now);
-        let mut heard = [0; FRAME_SAMPLES];
-        world.node_mut(ends[1]).pull_audio(now, &mut heard);
-        listened.heard.extend_from_slice(&heard);
         if fate == Fate::Mutes(index) {
-            world.node_mut(ends[0]).mute(Kind::Audio, true);
+            call.talker().mute(Kind::Audio, true);
         }
-        if !matches!(fate, Fate::Vanishes(at) if index >= at) {
-            world.node_mut(ends[0]).push_audio(now, frame.try_into().expect("10 ms"));
-        }
+        let silent = matches!(fate, Fate::Vanishes(at) if index >= at);
+        listened.heard.extend_from_slice(&call.step((!silent).then_some(frame)));
         if (index + 1) % 100 == 0 {
-            listened
-                .packets
-                .push(world.node(ends[1]).stats().audio.first().map_or(0, |audio| audio.received));
+            listened.packets.push(call.listener().stats().audio.first().map_or(0, |audio| audio.received));
         }
     }
     listened

@@ -43,6 +43,15 @@
 // Pictures. Likewise.
 #define UT_VIDEO 2
 
+// For ut_options.effort: a slow processor, or one that has other things to do.
+#define UT_EFFORT_LOW 1
+
+// What nearly every processor has to spare.
+#define UT_EFFORT_MEDIUM 2
+
+// Whatever helps.
+#define UT_EFFORT_HIGH 3
+
 // What came of it. Codes keep their numbers for ever; new ones may come.
 enum ut_result
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -142,6 +151,11 @@ typedef struct ut_options {
   uint32_t video_fps;
   // The most that pictures may take, in kbit/s. Default 1500.
   uint32_t video_max_kbps;
+  // How much of the processor coding and decoding speech may take: UT_EFFORT_LOW, UT_EFFORT_MEDIUM or
+  // UT_EFFORT_HIGH. Default medium.
+  uint32_t effort;
+  // Not 0: send next to nothing while nobody speaks. Default 0.
+  uint32_t dtx;
 } ut_options;
 
 // A picture, planar YUV 4:2:0 (I420).

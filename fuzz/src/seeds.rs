@@ -18,7 +18,7 @@ use undertone_transport::payload::{dd, h264};
 use undertone_transport::recovery::red;
 use undertone_transport::recovery::rlc::{Encoder, Plan};
 use undertone_transport::rtcp::{
-    self, CcfbFeedback, CcfbReport, CcfbStream, ReportBlock, Rtcp, TwccFeedback,
+    self, CcfbFeedback, CcfbReport, CcfbStream, PlayoutReport, ReportBlock, Rtcp, Shares, TwccFeedback,
 };
 use undertone_transport::rtp::{AudioLevel, Extensions, Header, Inline};
 use undertone_transport::stun;
@@ -330,6 +330,16 @@ fn written() -> Vec<(&'static str, Rtcp)> {
         ("pli", Rtcp::Pli { sender, media }),
         ("fir", Rtcp::Fir { sender, requests: vec![(media, 3)] }),
         ("remb", Rtcp::Remb { sender, bitrate: Bitrate::from_kbps(1_234), ssrcs: vec![media] }),
+        (
+            "playout",
+            Rtcp::Playout(PlayoutReport {
+                sender,
+                media,
+                slack: Duration::from_millis(400),
+                held: Duration::from_millis(80),
+                shares: Shares { made_up: 3, coded: 40, deep: 9, ..Shares::default() },
+            }),
+        ),
         ("bye", Rtcp::Bye { ssrcs: vec![media, sender] }),
         ("twcc", twcc(sender, media)),
         ("ccfb", ccfb(sender, media)),

@@ -150,7 +150,7 @@ impl Room {
                         self.allocate(now, at, out);
                     }
                 }
-                Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
+                Rtcp::Remb { .. } | Rtcp::Playout(_) | Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
             }
         }
         out.stats.key_frames_wanted += wanted.len() as u64;

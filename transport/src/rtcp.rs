@@ -1,8 +1,8 @@
 //! RTCP: what receivers tell senders, and senders receivers.
 //!
 //! Wire: RFC 3550 §6 (SR, RR, BYE), RFC 4585 (generic NACK, PLI), RFC 5104 (FIR), REMB
-//! (draft-alvestrand-rmcat-remb), transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01)
-//! and RFC 8888. Reduced-size packets (RFC 5506) are read and written: a datagram may hold any of these, in
+//! (draft-alvestrand-rmcat-remb), transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01),
+//! RFC 8888, and how a stream plays out ([`PlayoutReport`]). Reduced-size packets (RFC 5506) are read and written: a datagram may hold any of these, in
 //! any order.
 //!
 //! Reading is total: what is malformed or unknown is left out, and what stands before it still counts.
@@ -11,10 +11,12 @@
 //! in signalling.
 
 mod ccfb;
+mod playout;
 mod twcc;
 
 pub(crate) use ccfb::AGE_OVER_RANGE;
 pub use ccfb::{CcfbFeedback, CcfbReport, CcfbStream};
+pub use playout::{PlayoutReport, Shares};
 pub use twcc::TwccFeedback;
 pub(crate) use twcc::{REFERENCE_MICROS, TICK_MICROS};
 
@@ -142,6 +144,8 @@ pub enum Rtcp {
         /// For which streams together.
         ssrcs: Vec<Ssrc>,
     },
+    /// How a stream plays out at the listener's end.
+    Playout(PlayoutReport),
     /// These streams end.
     Bye {
         /// Which.
@@ -246,9 +250,11 @@ fn parse_one(count: u8, packet_type: u8, mut body: Reader<'_>) -> Option<Rtcp> {
         }
         (PAYLOAD_FEEDBACK, FMT_AFB) => {
             let sender = body.ssrc()?;
-            body.ssrc()?;
-            if body.take()? != *b"REMB" {
-                return Some(Rtcp::Other { packet_type, count });
+            let media = body.ssrc()?;
+            match &body.take()? {
+                b"REMB" => {}
+                &playout::NAME => return PlayoutReport::read(sender, media, &mut body).map(Rtcp::Playout),
+                _ => return Some(Rtcp::Other { packet_type, count }),
             }
             let streams = body.u8()?;
             let coded = body.u24()?;
@@ -362,6 +368,10 @@ impl Rtcp {
                 for ssrc in ssrcs {
                     word(ssrc.0);
                 }
+                (FMT_AFB, PAYLOAD_FEEDBACK)
+            }
+            Rtcp::Playout(report) => {
+                report.write(out);
                 (FMT_AFB, PAYLOAD_FEEDBACK)
             }
             Rtcp::Bye { ssrcs } => {

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use rtcp_types::{RtcpPacketParser, TwccPacketStatus};
+use std::time::Duration;
 use undertone_media::{Bitrate, Ssrc, Timestamp};
 use undertone_transport::rtcp::{
-    self, CcfbFeedback, CcfbReport, CcfbStream, ReportBlock, Rtcp, TwccFeedback,
+    self, CcfbFeedback, CcfbReport, CcfbStream, PlayoutReport, ReportBlock, Rtcp, Shares, TwccFeedback,
 };
 
 prop_compose! {
@@ -49,6 +50,15 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn playout()(sender in ssrc(), media in ssrc(), slack: u8, held: u8, shares: [u8; 6]) -> PlayoutReport {
+        let [made_up, resent, copied, coded, deep, low_rate] = shares;
+        let shares = Shares { made_up, resent, copied, coded, deep, low_rate };
+        let [slack, held] = [slack, held].map(|steps| Duration::from_millis(10 * u64::from(steps)));
+        PlayoutReport { sender, media, slack, held, shares }
+    }
+}
+
 fn packet() -> impl Strategy<Value = Rtcp> {
     let blocks = || proptest::collection::vec(block(), 0..4);
     prop_oneof![
@@ -83,6 +93,7 @@ fn packet() -> impl Strategy<Value = Rtcp> {
         (ssrc(), 0u64..1 << 18, 0u32..40, ssrcs(4)).prop_map(|(sender, mantissa, exponent, ssrcs)| {
             Rtcp::Remb { sender, bitrate: Bitrate::from_bps(mantissa << exponent), ssrcs }
         }),
+        playout().prop_map(Rtcp::Playout),
         ssrcs(5).prop_map(|ssrcs| Rtcp::Bye { ssrcs }),
     ]
 }
@@ -171,6 +182,32 @@ fn known_bytes_of_rfc_8888_feedback() {
     let feedback = CcfbFeedback { sender: Ssrc(1), streams, timestamp: 0x1_0000 };
     assert_eq!(rtcp::parse(&bytes), [Rtcp::Ccfb(feedback.clone())]);
     assert_eq!(rtcp::write(&[Rtcp::Ccfb(feedback)]), bytes);
+}
+
+#[test]
+fn known_bytes_of_a_playout_report() {
+    let report = PlayoutReport {
+        sender: Ssrc(1),
+        media: Ssrc(2),
+        slack: Duration::from_millis(405),
+        held: Duration::from_secs(60),
+        shares: Shares { made_up: Shares::of(1, 10_000), coded: Shares::of(1, 2), ..Shares::default() },
+    };
+    let mut bytes = rtcp::write(&[Rtcp::Playout(report)]);
+    assert_eq!(
+        bytes,
+        [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, b'U', b'T', b'P', b'O', 40, 255, 1, 0, 0, 128, 0, 0]
+    );
+    // What a later version appends is skipped; what is cut short is no report.
+    let told =
+        PlayoutReport { slack: Duration::from_millis(400), held: Duration::from_millis(2_550), ..report };
+    bytes.extend_from_slice(&[1, 2, 3, 4]);
+    bytes[3] = 6;
+    assert_eq!(rtcp::parse(&bytes), [Rtcp::Playout(told)]);
+    bytes.truncate(20);
+    bytes[3] = 4;
+    assert_eq!(rtcp::parse(&bytes), []);
+    assert_eq!([Shares::of(0, 0), Shares::of(7, 7), Shares::of(9, 7), Shares::of(0, 7)], [0, 255, 255, 0]);
 }
 
 #[test]

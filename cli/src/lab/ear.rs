@@ -27,6 +27,8 @@ pub struct Sample {
     pub received_kbps: f64,
     /// What the speaker took the path for.
     pub estimate_kbps: f64,
+    /// What of the sound was made up, as the listener's end told the speaker's last.
+    pub told_percent: Option<f64>,
 }
 
 /// Pictures kept to compare with what arrives: beyond this delay nobody calls it live.
@@ -171,6 +173,7 @@ impl Ear {
             sent_kbps: kbps(speaker.wire_sent.as_bytes(), since.sent),
             received_kbps: kbps(listener.wire_received.as_bytes(), since.received),
             estimate_kbps: speaker.estimate.as_kbps_f64(),
+            told_percent: speaker.told.map(|told| f64::from(told.shares.made_up) * 100.0 / 255.0),
         });
         if let Some(plan) = speaker.plan {
             self.packet_ms.push(plan.packet.as_secs_f64() * 1000.0);

@@ -26,8 +26,8 @@ use std::path::Path;
 use std::time::Duration;
 use undertone_codec::SAMPLE_RATE;
 use undertone_codec::opus::{Encoder, EncoderConfig};
-use undertone_engine::receiver::{AudioReceiver, Formats};
-use undertone_engine::{Effort, FRAME_SAMPLES, Origin, Plain, Timing};
+use undertone_engine::receiver::{AudioReceiver, Formats, Listening};
+use undertone_engine::{FRAME_SAMPLES, Origin, Plain, Timing};
 use undertone_media::{Bitrate, Ssrc, Timestamp};
 use undertone_sim::score;
 use undertone_transport::rtcp::Rtcp;
@@ -288,7 +288,7 @@ fn receiver() -> Result<AudioReceiver, undertone_codec::CodecError> {
         rtx_payload_type: None,
         nack: None,
     });
-    AudioReceiver::new(stream, Formats::default(), undertone_jitter::Config::default(), Effort::default())
+    AudioReceiver::new(stream, Formats::default(), undertone_jitter::Config::default(), Listening::default())
 }
 
 /// What ties media time to the clock of the trace.

@@ -64,6 +64,7 @@ pub fn facts(direction: &Direction) -> Vec<(String, String)> {
 pub(super) fn stats_line(direction: &str, ear: &Ear, speaker: &Stats) -> String {
     let sample = ear.samples.last().copied().unwrap_or_default();
     let short = |value: f64| (value * 100.0).round() / 100.0;
+    let percent = |share: u8| short(f64::from(share) * 100.0 / 255.0);
     json!({
         "schema": "undertone.stats/1",
         "direction": direction,
@@ -85,6 +86,16 @@ pub(super) fn stats_line(direction: &str, ear: &Ear, speaker: &Stats) -> String 
         "patience_ms": speaker.plan.map(|plan| plan.patience.as_millis() as u64),
         "loss_permille": speaker.loss.permille,
         "loss_run_ms": speaker.loss.run.as_millis() as u64,
+        "told": speaker.told.map(|told| json!({
+            "slack_ms": told.slack.as_millis() as u64,
+            "held_ms": told.held.as_millis() as u64,
+            "made_up_percent": percent(told.shares.made_up),
+            "rtx_percent": percent(told.shares.resent),
+            "red_percent": percent(told.shares.copied),
+            "rlc_percent": percent(told.shares.coded),
+            "dred_percent": percent(told.shares.deep),
+            "lbrr_percent": percent(told.shares.low_rate),
+        })),
         "plan_reason": speaker.plan.map(|plan| plan.reason.name()),
         "video_kbps": short(speaker.video_rate.as_kbps_f64()),
     })
@@ -110,7 +121,14 @@ pub fn charts(ear: &Ear) -> Vec<Chart> {
             vec![line("sent", &|it| Some(it.sent_kbps)), line("received", &|it| Some(it.received_kbps))],
         ),
         chart("Packets lost on the way", "%", vec![line("lost", &|it| Some(it.lost_percent))]),
-        chart("Sound made up", "%", vec![line("concealed", &|it| Some(it.concealed_percent))]),
+        chart(
+            "Sound made up",
+            "%",
+            vec![
+                line("concealed", &|it| Some(it.concealed_percent)),
+                line("as the listener told the speaker", &|it| it.told_percent),
+            ],
+        ),
     ]
 }
 

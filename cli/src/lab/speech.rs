@@ -20,9 +20,9 @@ use std::time::Duration;
 use undertone_codec::opus::Redundancy;
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_engine::adapt::{self, Loss, Path, Peer, Plan, Protection, Reason};
-use undertone_engine::receiver::{AudioReceiver, Formats};
+use undertone_engine::receiver::{AudioReceiver, Formats, Listening};
 use undertone_engine::sender::AudioSender;
-use undertone_engine::{Coding, Effort, FRAME_SAMPLES, Origin, Plain, Timing};
+use undertone_engine::{Coding, FRAME_SAMPLES, Origin, Plain, Timing};
 use undertone_media::{Bitrate, DataSize, Fate, Link, Ssrc, Timestamp};
 use undertone_transport::rtp::Extensions;
 use undertone_transport::stream::{RecvConfig, RecvStream, SendConfig, SendStream};
@@ -216,7 +216,7 @@ fn listen(args: &LabSpeechArgs, network: &Network, path: &Path, plan: Plan) -> R
         start_delay: lookahead,
         ..Default::default()
     };
-    let mut receiver = AudioReceiver::new(stream, FORMATS, playout, Effort::default())?;
+    let mut receiver = AudioReceiver::new(stream, FORMATS, playout, Listening::default())?;
     // What does not fill a packet is not sent, and nothing is to be heard after the last packet.
     let packet_samples = (plan.packet.as_millis() as usize * SAMPLE_RATE as usize) / 1000;
     let steps = voice.len() / packet_samples * packet_samples / FRAME_SAMPLES;

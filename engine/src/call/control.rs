@@ -1,10 +1,11 @@
 //! RTCP: what the two ends tell each other about the media.
 
 use super::{Call, Receiver};
+use crate::Role;
 use std::time::Duration;
 use undertone_media::{Bitrate, Ssrc, Timestamp};
 use undertone_transport::pacer::Priority;
-use undertone_transport::rtcp::{self, Rtcp};
+use undertone_transport::rtcp::{self, PlayoutReport, Rtcp};
 
 /// What our reports and feedback may cost beside the media.
 pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(1_500);
@@ -31,6 +32,8 @@ pub(super) struct Control {
     rtt: Option<Duration>,
     next_report: Option<Timestamp>,
     reports: u64,
+    /// How our speech plays out at the other end.
+    pub(super) told: Option<PlayoutReport>,
     /// RTP packets that make no sense.
     pub(super) malformed: u64,
     /// RTP packets of streams that nobody announced.
@@ -77,6 +80,11 @@ impl Call {
                     if let Some(camera) = camera.filter(|camera| ssrcs.contains(&camera.stream.config().ssrc))
                     {
                         camera.limit(now, *bitrate);
+                    }
+                }
+                Rtcp::Playout(report) => {
+                    if self.speaker.as_ref().is_some_and(|it| it.stream.config().ssrc == report.media) {
+                        self.control.told = Some(*report);
                     }
                 }
                 Rtcp::Bye { .. } | Rtcp::Other { .. } => {}
@@ -181,10 +189,18 @@ impl Call {
         reports.extend(self.speaker.as_ref().and_then(|speaker| speaker.report(now, ntp)));
         reports.extend(self.camera.as_ref().and_then(|camera| camera.report(now, ntp)));
         let mut blocks = Vec::new();
+        let mut playouts = Vec::new();
+        let (direct, reporter) = (!matches!(self.config.role, Role::Join { .. }), self.reporter());
         for slot in &mut self.slots {
             let stream = match &mut slot.receiver {
                 Receiver::Idle => continue,
-                Receiver::Audio(receiver) => &mut receiver.stream,
+                Receiver::Audio(receiver) => {
+                    // Who sends our code reads our reports; a relay plays nothing out and plans no speech.
+                    if direct && receiver.formats().rlc.is_some() && receiver.stream.stats().received > 0 {
+                        playouts.push(Rtcp::Playout(receiver.playout_report(reporter)));
+                    }
+                    &mut receiver.stream
+                }
                 Receiver::Video(receiver) => &mut receiver.stream,
             };
             if stream.stats().received > 0 {
@@ -207,6 +223,7 @@ impl Call {
             REPORT_INTERVAL
         };
         self.control.next_report = Some(now + wait);
+        reports.extend(playouts);
         packets.splice(0..0, reports);
     }
 }

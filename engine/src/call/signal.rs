@@ -3,7 +3,7 @@
 use super::{Call, Receiver, Slot};
 use crate::adapt::Peer;
 use crate::event::{Event, Failure, Participant, SlotEvent};
-use crate::receiver::{AudioReceiver, Formats, VideoReceiver};
+use crate::receiver::{AudioReceiver, Formats, Listening, VideoReceiver};
 use crate::sender::{AudioSender, VideoSender};
 use crate::{Role, negotiation};
 use std::time::Duration;
@@ -232,18 +232,15 @@ impl Call {
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });
         self.slots[index].receiver = match line.kind {
             Kind::Audio => {
+                let listening =
+                    Listening { effort: self.config.coding.effort, patience: self.config.patience };
                 let playout = undertone_jitter::Config {
                     clock_rate,
                     min_delay: self.config.playout_slack,
                     start_delay: self.config.playout_slack,
                     ..Default::default()
                 };
-                Receiver::Audio(Box::new(AudioReceiver::new(
-                    stream,
-                    formats,
-                    playout,
-                    self.config.coding.effort,
-                )?))
+                Receiver::Audio(Box::new(AudioReceiver::new(stream, formats, playout, listening)?))
             }
             Kind::Video => Receiver::Video(Box::new(VideoReceiver::new(stream, clock_rate))),
         };

@@ -15,6 +15,7 @@ pub use packets::Formats;
 pub(crate) use packets::protected;
 pub(crate) use pause::{empty, empty_duration};
 
+use crate::config::PATIENCE_MAX;
 use crate::{Effort, FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
 use gap::{Gap, TAIL_SAMPLES};
 use patience::{EARLY, Patience};
@@ -26,8 +27,9 @@ use undertone_codec::opus::{self, Decoder, DecoderConfig};
 use undertone_codec::stretch::{Change, Stretcher};
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{How, JitterBuffer, Playout, Stretch};
-use undertone_media::{MediaTime, Packet, SeqNo, Timestamp};
+use undertone_media::{MediaTime, Packet, SeqNo, Ssrc, Timestamp};
 use undertone_transport::recovery::rlc;
+use undertone_transport::rtcp::{PlayoutReport, Shares};
 use undertone_transport::stream::RecvStream;
 
 /// Where 10 ms of played sound came from.
@@ -65,6 +67,21 @@ pub struct Played {
     pub mouth_to_ear: Option<Duration>,
 }
 
+/// How a slot listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// How much of the processor decoding may take. Default medium.
+    pub effort: Effort,
+    /// The longest that is waited for repairs. Default 400 ms.
+    pub patience: Duration,
+}
+
+impl Default for Listening {
+    fn default() -> Listening {
+        Listening { effort: Effort::default(), patience: PATIENCE_MAX }
+    }
+}
+
 /// One audio slot.
 pub struct AudioReceiver {
     /// The stream's numbers, repairs and reports.
@@ -75,6 +92,8 @@ pub struct AudioReceiver {
     /// How far back the newest packets can bring others back; `None` while packets carry no repair.
     coded: Option<Duration>,
     patience: Patience,
+    /// The longest that is waited for repairs.
+    slack: Duration,
     /// How long a packet is, if the newest came with a copy of the one before.
     copied: Option<Duration>,
     jitter: JitterBuffer,
@@ -98,6 +117,8 @@ pub struct AudioReceiver {
     deep: Option<SeqNo>,
     undecodable: u64,
     frames: [u64; Origin::COUNT],
+    /// The same when the speaker's end was told last.
+    told: [u64; Origin::COUNT],
     /// Samples that stretching took out, and put in.
     stretched: (u64, u64),
 }
@@ -111,7 +132,7 @@ impl AudioReceiver {
         stream: RecvStream,
         formats: Formats,
         playout: undertone_jitter::Config,
-        effort: Effort,
+        listening: Listening,
     ) -> Result<AudioReceiver, CodecError> {
         let seed = stream.config().ssrc.0;
         Ok(AudioReceiver {
@@ -120,11 +141,13 @@ impl AudioReceiver {
             formats,
             coded: None,
             patience: Patience::default(),
+            slack: listening.patience,
+            told: [0; Origin::COUNT],
             copied: None,
             repaired: BTreeMap::new(),
             deep: None,
             jitter: JitterBuffer::new(playout),
-            decoder: Decoder::new(DecoderConfig { level: effort.level() })?,
+            decoder: Decoder::new(DecoderConfig { level: listening.effort.level() })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             background: Background::new(seed),
             queue: Queue::new(),
@@ -153,7 +176,8 @@ impl AudioReceiver {
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        let patience = self.patience.update(now, self.stream.stats().lost, self.coded.unwrap_or_default());
+        let reach = self.coded.unwrap_or_default().min(self.slack);
+        let patience = self.patience.update(now, self.stream.stats().lost, reach);
         let known = self.coded.is_some() || patience > Duration::ZERO;
         self.jitter.wait_for_repairs(known.then_some(patience.saturating_sub(EARLY)));
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
@@ -271,6 +295,42 @@ impl AudioReceiver {
     /// Steps of 10 ms played so far, by origin.
     pub fn frames(&self, origin: Origin) -> u64 {
         self.frames[origin as usize]
+    }
+
+    /// What the speaker's end is to know of how its speech plays out, since it was told last.
+    pub(crate) fn playout_report(&mut self, sender: Ssrc) -> PlayoutReport {
+        let before = std::mem::replace(&mut self.told, self.frames);
+        let since = |origin: Origin| self.frames[origin as usize] - before[origin as usize];
+        let all = [
+            Origin::Decoded,
+            Origin::Rtx,
+            Origin::Copy,
+            Origin::Code,
+            Origin::Lbrr,
+            Origin::Dred,
+            Origin::Plc,
+        ];
+        let played = all.into_iter().map(since).sum();
+        let share = |origin| Shares::of(since(origin), played);
+        PlayoutReport {
+            sender,
+            media: self.stream.config().ssrc,
+            slack: self.slack,
+            held: self.jitter.target(),
+            shares: Shares {
+                made_up: share(Origin::Plc),
+                resent: share(Origin::Rtx),
+                copied: share(Origin::Copy),
+                coded: share(Origin::Code),
+                deep: share(Origin::Dred),
+                low_rate: share(Origin::Lbrr),
+            },
+        }
+    }
+
+    /// What of protection this slot undoes.
+    pub(crate) fn formats(&self) -> Formats {
+        self.formats
     }
 
     /// Samples that stretching took out, and put in.
