@@ -65,6 +65,7 @@ bench-speech:
 	@$(CARGO) build --release -p undertone-cli
 	@$(CARGO) build --release -p undertone-sim --example fates --example arrivals
 	@$(CARGO) build --release -p undertone-io --example relay
+	@$(CARGO) build --release -p undertone-codec --example roundtrip
 	@bench/peers/setup
 	@target/venv/bin/python bench/speech.py $(SECTIONS)
 

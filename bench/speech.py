@@ -236,9 +236,12 @@ def buffered(job):
     with tempfile.TemporaryDirectory() as out:
         arrivals = f"{out}/arrivals.csv"
         arrivals_of(name, seed, arrivals)
+        # Both play speech that was coded, and alike: else PLCMOS tells the codec from the buffer by 0.1.
+        coded = f"{out}/coded.wav"
+        run([EXAMPLES / "roundtrip", BUFFER_SPEECH, coded])
         commands = {
             OURS: [UNDERTONE, "lab", "jitter", "--json", "--arrivals", arrivals, "--speech", BUFFER_SPEECH, "--out", out],
-            "NetEq": [ROOT / "target/peers/neteq", arrivals, BUFFER_SPEECH, f"{out}/played.wav"],
+            "NetEq": [ROOT / "target/peers/neteq", arrivals, coded, f"{out}/played.wav"],
         }
         for engine, command in commands.items():
             figures = json.loads(run(command))
