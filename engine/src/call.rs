@@ -30,8 +30,8 @@ use undertone_transport::{TransportError, ice};
 const VIDEO_PAYLOAD: usize = 1_120;
 /// The SFU learns how loud we are from one packet in so many, since the extension costs 8 bytes.
 const LEVEL_EVERY: u64 = 5;
-/// The most that speech takes of a path however wide: above it, protection gains little. Where most packets are lost it
-/// gains much, and little of what is sent loads the far end.
+/// The most that speech takes of a path however wide: above it, protection gains little. Where most packets are lost, or
+/// many in a row, it gains much, and little of what is sent loads the far end.
 const SPEECH_MOST: Bitrate = Bitrate::from_kbps(90);
 const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 const MANY_LOST: u16 = 600;
@@ -382,7 +382,8 @@ impl Call {
     /// The path as it matters to speech, of which `budget` is what it may take.
     pub(crate) fn speech_path(&self, budget: Bitrate) -> Path {
         let loss = self.path.loss();
-        let most = if loss.permille > MANY_LOST { SPEECH_MOST_LOSSY } else { SPEECH_MOST };
+        let dear = loss.permille > MANY_LOST || !loss.run.is_zero();
+        let most = if dear { SPEECH_MOST_LOSSY } else { SPEECH_MOST };
         Path {
             budget: budget.min(most),
             overhead: self.path.overhead(&self.session),

@@ -149,10 +149,10 @@ impl LossMeter {
             (lost * 1000 + EXPECTED_PACKETS * u64::from(expected)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = count(within(RECENT));
         let runs = self.runs.iter().filter(|run| newest.since(run.end) <= RECENT).count();
-        // Four standard deviations of what chance would make of the whole.
+        // Five standard deviations of what chance would make of the whole.
         let chance = recent * permille / 1000;
         let deviation = (recent * permille.max(10) * (1000 - permille.min(900))).isqrt() / 1000;
-        if runs >= RECENT_RUNS && recent_lost > chance + 4 * deviation {
+        if runs >= RECENT_RUNS && recent_lost > chance + 5 * deviation {
             permille = recent_lost * 1000 / recent.max(1);
         }
         // Twice, since outages make chance look greater than it is.
@@ -196,11 +196,12 @@ impl LossMeter {
     }
 }
 
-/// So many packets in a row are lost less than once in a hundred times in [`MEMORY`] where so many of a thousand get lost, each
-/// by its own luck.
+/// So many packets in a row are lost less than once in an hour of calls where so many of a thousand get lost, each by its
+/// own luck: one such run is an outage, and decides the plan for long.
 fn never_by_chance(permille: u64) -> u64 {
     let permille = permille.clamp(50, 950);
-    let (mut chance, mut packets) = (20_000_000, 0);
+    let (mut chance, mut packets) = (200_000_000, 0);
+    // Of 200 000 packets.
     while chance >= 1000 {
         chance = chance * permille / 1000;
         packets += 1;
