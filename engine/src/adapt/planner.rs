@@ -106,9 +106,12 @@ struct Run {
 /// Outages come again within so long, or not at all. They are rare, and each plan that does not expect one makes playout
 /// move twice.
 const OUTAGES_FOR: Duration = Duration::from_secs(30);
-/// After the first of them, they are expected to be as if another had been so long, in ms, and to come every so many ms.
+/// They are expected to be as if, before the first that was seen, three had been so long, in ms, one in so many ms: playout
+/// is to move once, and far enough.
 const OUTAGE: u64 = 200;
 const OUTAGE_PER: u64 = 1_000;
+/// Longer ones are bridged by no plan: it is made for those that can be.
+const OUTAGE_MAX: u64 = 240;
 
 impl LossMeter {
     /// Finding each other took so long that something must have been lost, or, if `very` long, about every second packet.
@@ -166,9 +169,9 @@ impl LossMeter {
         let mut run = Duration::ZERO;
         if outage > OUTAGE {
             // By how they hit packets, of which long ones hit most: twice the mean, if they end by chance.
-            run = Duration::from_millis((squares / outage / 2).next_multiple_of(20));
+            run = Duration::from_millis((squares / outage / 2).next_multiple_of(20).min(OUTAGE_MAX));
             let known = newest.since(self.began.unwrap_or(newest)).min(OUTAGES_FOR).as_millis() as u64;
-            permille = permille.max(chance + outage * 1000 / (known + OUTAGE_PER));
+            permille = permille.max(chance + (outage + 2 * OUTAGE) * 1000 / (known + 3 * OUTAGE_PER));
         }
         let (clear, clear_lost) = count(within(CLEAR));
         if run.is_zero() && clear_lost == 0 && clear * permille >= 5_000 {
