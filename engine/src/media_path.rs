@@ -39,6 +39,8 @@ pub(crate) struct MediaPath {
     format: Option<Format>,
     next_twcc: u16,
     losses: LossMeter,
+    /// The rate to begin with, if it was not dared because nothing was known of the path.
+    forgone: Option<Bitrate>,
     extensions: ExtensionMap,
     payload_sent: DataSize,
 }
@@ -53,6 +55,7 @@ impl MediaPath {
             format: None,
             next_twcc: 0,
             losses: LossMeter::default(),
+            forgone: None,
             extensions: ExtensionMap::default(),
             payload_sent: DataSize::ZERO,
         }
@@ -182,8 +185,18 @@ impl MediaPath {
         let carries = width.thin();
         let start = start.min(self.cc.estimate());
         let doubtful = width == Width::Unknown;
+        self.forgone = doubtful.then_some(self.cc.estimate());
         self.cc = DelayLoss::new(bwe::Config { start, carries, doubtful, ..bwe::Config::default() });
         self.pacer.set_rate(now, start.permille(1_250));
+    }
+
+    /// The round trip is known now that was not when media began: if it is so short that the path is no thin one, there
+    /// was no need to begin with little, and where many are lost it would take long to find out.
+    pub(crate) fn on_round_trip(&mut self, now: Timestamp, rtt: Duration) {
+        if let Some(start) = self.forgone.take().filter(|_| rtt < SHORT_ROUND_TRIP) {
+            self.cc = DelayLoss::new(bwe::Config { start, ..bwe::Config::default() });
+            self.pacer.set_rate(now, start.permille(1_250));
+        }
     }
 
     /// Packets got lost before there was any media.

@@ -133,10 +133,9 @@ impl Call {
         if !self.session.is_connected() {
             return;
         }
-        if let Some(rtt) = self.session.stats().rtt
-            && self.control.rtt.is_none()
-        {
-            self.control.rtt = Some(rtt);
+        if let Some(rtt) = self.session.stats().rtt {
+            self.path.on_round_trip(now, rtt);
+            self.control.rtt = self.control.rtt.or(Some(rtt));
         }
         let rtt = self.control.rtt;
         let reporter = self.reporter();
