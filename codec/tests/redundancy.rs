@@ -15,8 +15,13 @@ const HALF_SECOND: Redundancy = Redundancy { span: Duration::from_millis(480), q
 
 /// Packets as coded, and the same with redundancy.
 fn encode(kbps: u64, packet_samples: usize, wanted: Redundancy, pcm: &[i16]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let config =
-        EncoderConfig { bitrate: Bitrate::from_kbps(kbps), redundancy: true, ..EncoderConfig::default() };
+    // Deep redundancy brings back wideband alone.
+    let config = EncoderConfig {
+        bitrate: Bitrate::from_kbps(kbps),
+        redundancy: true,
+        narrowband: false,
+        ..EncoderConfig::default()
+    };
     let mut encoder = Encoder::new(&config).unwrap();
     let packets = pcm
         .chunks_exact(packet_samples)

@@ -48,7 +48,7 @@ fn the_speaker_knows_what_became_of_its_speech() {
     assert!(told.held > Duration::ZERO && told.held <= heard.target + Duration::from_millis(40), "{told:?}");
     // Three in ten were lost, and most of them came back by the code.
     let of_all = Shares::of(heard.coded, heard.voiced());
-    assert!((60..=100).contains(&of_all), "{heard:?}");
+    assert!((50..=100).contains(&of_all), "{heard:?}");
     let since = told.shares.coded;
     assert!((i32::from(since) - i32::from(of_all)).abs() <= 25, "{told:?}, {of_all} of all");
     assert!(told.shares.made_up < 13, "{told:?}");

@@ -103,6 +103,10 @@ struct Run {
     time: Duration,
 }
 
+/// Runs over which their mean is taken, and how many there must be.
+const RUNS: usize = 16;
+const RUNS_LEAST: u64 = 6;
+
 /// Outages come again within so long, or not at all. They are rare, and each plan that does not expect one makes playout
 /// move twice.
 const OUTAGES_FOR: Duration = Duration::from_secs(30);
@@ -166,7 +170,7 @@ impl LossMeter {
                 let ms = run.time.as_millis() as u64;
                 (sum + ms, squares + ms * ms)
             });
-        let mut run = Duration::ZERO;
+        let mut run = self.mean_run(permille);
         if outage > OUTAGE {
             // By how they hit packets, of which long ones hit most: twice the mean, if they end by chance.
             run = Duration::from_millis((squares / outage / 2).next_multiple_of(20).min(OUTAGE_MAX));
@@ -183,6 +187,21 @@ impl LossMeter {
         let step = if permille < 50 { 10 } else { 25 };
         let rounded = (permille.next_multiple_of(step).min(950)) as u16;
         Loss { permille: rounded, run }
+    }
+
+    /// How long losses last that come in no single run too long for chance, but in longer ones than chance makes on average;
+    /// zero if they do not.
+    fn mean_run(&self, permille: u64) -> Duration {
+        let recent = self.runs.iter().rev().take(RUNS);
+        let (count, packets, time) = recent.fold((0, 0, Duration::ZERO), |(count, packets, time), run| {
+            (count + 1, packets + run.packets, time + run.time)
+        });
+        // In tenths of what chance makes: 1 / (1 − share).
+        let tenths = packets * 10 * (1000 - permille.min(900)) / 1000;
+        if count < RUNS_LEAST || tenths <= 18 * count {
+            return Duration::ZERO;
+        }
+        Duration::from_millis((time.as_millis() as u64 / count).next_multiple_of(20))
     }
 
     /// The runs of losses that chance does not make where `permille` get lost.
