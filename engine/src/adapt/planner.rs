@@ -101,6 +101,8 @@ struct Run {
     end: Timestamp,
     packets: u64,
     time: Duration,
+    /// Lost of a thousand around it, outages left out: what chance it stands against.
+    around: u64,
 }
 
 /// Runs over which their mean is taken, and how many there must be.
@@ -131,7 +133,12 @@ impl LossMeter {
             }
             self.run.0 += 1;
         } else if self.run.0 > 0 {
-            self.runs.push_back(Run { end: sent, packets: self.run.0, time: sent.since(self.run.1) });
+            self.runs.push_back(Run {
+                end: sent,
+                packets: self.run.0,
+                time: sent.since(self.run.1),
+                around: 0,
+            });
             self.run.0 = 0;
         }
         self.began.get_or_insert(sent);
@@ -141,6 +148,11 @@ impl LossMeter {
         }
         while self.runs.front().is_some_and(|run| sent.since(run.end) > OUTAGES_FOR) {
             self.runs.pop_front();
+        }
+        // Also what comes after a run tells what it stands against: losses that have just begun, and those that are over.
+        let around = self.around(sent);
+        for run in self.runs.iter_mut().rev().take_while(|run| sent.since(run.end) <= MEMORY) {
+            run.around = run.around.max(around);
         }
     }
 
@@ -162,15 +174,13 @@ impl LossMeter {
         if runs >= RECENT_RUNS && recent_lost > chance + 5 * deviation {
             permille = recent_lost * 1000 / recent.max(1);
         }
-        // Twice, since outages make chance look greater than it is.
-        let chance = self.beside_outages(packets, lost, permille, newest);
-        let chance = self.beside_outages(packets, lost, chance, newest);
-        let (outage, squares) =
-            self.outages(chance).fold((OUTAGE, 2 * OUTAGE * OUTAGE), |(sum, squares), run| {
-                let ms = run.time.as_millis() as u64;
-                (sum + ms, squares + ms * ms)
-            });
-        let mut run = self.mean_run(permille);
+        let chance = self.around(newest);
+        let outages = self.runs.iter().filter(|run| run.packets >= never_by_chance(run.around));
+        let (outage, squares) = outages.fold((OUTAGE, 2 * OUTAGE * OUTAGE), |(sum, squares), run| {
+            let ms = run.time.as_millis() as u64;
+            (sum + ms, squares + ms * ms)
+        });
+        let mut run = self.mean_run();
         if outage > OUTAGE {
             // By how they hit packets, of which long ones hit most: twice the mean, if they end by chance.
             run = Duration::from_millis((squares / outage / 2).next_multiple_of(20).min(OUTAGE_MAX));
@@ -178,7 +188,8 @@ impl LossMeter {
             permille = permille.max(chance + (outage + 2 * OUTAGE) * 1000 / (known + 3 * OUTAGE_PER));
         }
         let (clear, clear_lost) = count(within(CLEAR));
-        if run.is_zero() && clear_lost == 0 && clear * permille >= 5_000 {
+        let before = self.runs.back().map_or(0, |run| run.around).max(permille);
+        if run.is_zero() && clear_lost == 0 && clear * before >= 5_000 {
             permille = 0;
         }
         if run.is_zero() && lost == 0 && packets > EXPECTED_PACKETS {
@@ -191,30 +202,30 @@ impl LossMeter {
 
     /// How long losses last that come in no single run too long for chance, but in longer ones than chance makes on average;
     /// zero if they do not.
-    fn mean_run(&self, permille: u64) -> Duration {
+    fn mean_run(&self) -> Duration {
         let recent = self.runs.iter().rev().take(RUNS);
-        let (count, packets, time) = recent.fold((0, 0, Duration::ZERO), |(count, packets, time), run| {
-            (count + 1, packets + run.packets, time + run.time)
-        });
         // In tenths of what chance makes: 1 / (1 − share).
-        let tenths = packets * 10 * (1000 - permille.min(900)) / 1000;
+        let (count, tenths, time) = recent.fold((0, 0, Duration::ZERO), |(count, tenths, time), run| {
+            let lucky = 1000 - run.around.min(900);
+            (count + 1, tenths + run.packets * 10 * lucky / 1000, time + run.time)
+        });
         if count < RUNS_LEAST || tenths <= 18 * count {
             return Duration::ZERO;
         }
         Duration::from_millis((time.as_millis() as u64 / count).next_multiple_of(20))
     }
 
-    /// The runs of losses that chance does not make where `permille` get lost.
-    fn outages(&self, permille: u64) -> impl Iterator<Item = Run> {
-        let least = never_by_chance(permille);
-        self.runs.iter().copied().filter(move |run| run.packets >= least)
-    }
-
-    /// Lost of a thousand packets in [`MEMORY`], those of outages left out; `likely` is the share before they are.
-    fn beside_outages(&self, packets: u64, lost: u64, likely: u64, newest: Timestamp) -> u64 {
-        let outages = self.outages(likely).filter(|run| newest.since(run.end) <= MEMORY);
-        let gone: u64 = outages.map(|run| run.packets).sum();
-        lost.saturating_sub(gone) * 1000 / (packets.saturating_sub(gone) + EXPECTED_PACKETS)
+    /// Lost of a thousand packets in [`MEMORY`], those of outages left out.
+    fn around(&self, newest: Timestamp) -> u64 {
+        let (packets, lost) = count(self.packets.iter());
+        let beside = |likely: u64| {
+            let least = never_by_chance(likely);
+            let recent = self.runs.iter().rev().take_while(|run| newest.since(run.end) <= MEMORY);
+            let gone: u64 = recent.map(|run| run.packets).filter(|packets| *packets >= least).sum();
+            lost.saturating_sub(gone) * 1000 / (packets.saturating_sub(gone) + EXPECTED_PACKETS)
+        };
+        // Twice, since outages make chance look greater than it is.
+        beside(beside(lost * 1000 / packets.max(1)))
     }
 }
 
