@@ -165,3 +165,74 @@ impl Gauge {
 fn on_wire(bytes: usize) -> DataSize {
     DataSize::from_bytes(bytes as u64 + UDP_IP_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    /// When a datagram of `bytes` that is sent at `at` has crossed a path of `kbps` and `delay` that is free from `free` on.
+    fn crossed(at: Timestamp, free: &mut Timestamp, bytes: usize, kbps: u64, delay: u64) -> Timestamp {
+        *free = at.max(*free) + on_wire(bytes) / Bitrate::from_kbps(kbps);
+        *free + Duration::from_millis(delay)
+    }
+
+    /// A check and its answer, then a flight that is answered with two datagrams, over a path that is alike both ways.
+    fn connect(kbps: u64, delay: u64) -> Gauge {
+        let mut gauge = Gauge::default();
+        let (mut there, mut back) = (Timestamp::ZERO, Timestamp::ZERO);
+        gauge.on_sent(ms(0), 96, false);
+        let asked = crossed(ms(0), &mut there, 96, kbps, delay);
+        let answer = crossed(asked, &mut back, 64, kbps, delay);
+        gauge.on_received(answer, 64, false);
+        gauge.on_round_trip(answer.since(ms(0)));
+        gauge.on_sent(answer, 280, true);
+        let flight = crossed(answer, &mut there, 280, kbps, delay);
+        for bytes in [600, 150] {
+            let came = crossed(flight, &mut back, bytes, kbps, delay);
+            gauge.on_received(came, bytes, true);
+        }
+        gauge
+    }
+
+    #[test]
+    fn a_thin_path_shows_what_it_carries() {
+        for (kbps, delay) in [(12, 20), (16, 150), (24, 150), (64, 20)] {
+            let rate = connect(kbps, delay).width().thin().expect("it is thin");
+            let off = rate.as_bps().abs_diff(kbps * 1000);
+            assert!(off * 10 <= kbps * 1000, "{kbps} kbit/s, {delay} ms: {rate:?}");
+        }
+    }
+
+    #[test]
+    fn a_wide_path_does_not() {
+        for delay in [0, 20, 150, 400] {
+            assert_eq!(connect(5_000, delay).width(), Width::Wide, "{delay} ms");
+        }
+    }
+
+    #[test]
+    fn lost_datagrams_make_no_path_thin() {
+        // The peer repeats what is lost every half second; a check crossed in 40 ms.
+        let mut gauge = Gauge::default();
+        gauge.on_sent(ms(0), 96, false);
+        gauge.on_received(ms(40), 64, false);
+        gauge.on_round_trip(Duration::from_millis(40));
+        gauge.on_sent(ms(40), 280, true);
+        for at in [540, 1_040, 1_540] {
+            gauge.on_received(ms(at), 700, true);
+        }
+        assert_eq!(gauge.width(), Width::Unknown);
+    }
+
+    #[test]
+    fn nothing_received_tells_nothing() {
+        assert_eq!(Gauge::default().width(), Width::Unknown);
+        let mut gauge = Gauge::default();
+        gauge.on_sent(ms(0), 280, true);
+        assert_eq!((gauge.width(), gauge.unanswered()), (Width::Unknown, on_wire(280)));
+    }
+}
