@@ -16,11 +16,14 @@
 //! peer, effort ─────┘                     └─ reason
 //! ```
 
+mod loss;
 mod planner;
 mod quality;
 mod survival;
 
-pub use planner::{LossMeter, Planner};
+pub use loss::LossMeter;
+pub(crate) use planner::HELD_FOR;
+pub use planner::Planner;
 
 use quality::{PACKETS, QUANTISERS, RATES};
 use std::time::Duration;

@@ -6,7 +6,7 @@ mod signal;
 use crate::adapt::{Path, Peer};
 use crate::config::PATIENCE_MAX;
 use crate::event::{Event, Failure};
-use crate::media_path::{MediaPath, UDP_IP_BYTES};
+use crate::media_path::MediaPath;
 use crate::receiver::{AudioReceiver, Played, VideoReceiver};
 use crate::sender::{AudioSender, VideoSender};
 use crate::stats::{AudioSlotStats, Stats, VideoSlotStats};
@@ -23,7 +23,7 @@ use undertone_signaling::sdp::{Description, Line, Local};
 use undertone_transport::pacer::Priority;
 use undertone_transport::payload::{dd, h264};
 use undertone_transport::rtp::{self, AudioLevel, Extensions};
-use undertone_transport::session::{self, Received, Session};
+use undertone_transport::session::{self, Received, Session, UDP_IP_BYTES};
 use undertone_transport::{TransportError, ice};
 
 /// Bytes of payload in one packet of video: with all headers it stays below every MTU in use.

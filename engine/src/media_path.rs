@@ -8,15 +8,16 @@ use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{self, Extension, ExtensionMap};
-use undertone_transport::session::{Session, Width};
+use undertone_transport::session::{Session, UDP_IP_BYTES, Width};
 
-/// IPv4 and UDP headers; RTP's fixed header.
-pub(crate) const UDP_IP_BYTES: u64 = 28;
+/// RTP's fixed header.
 const RTP_BYTES: u64 = 12;
 
 /// What may be on its way before anything was reported: 400 ms of a path of 24 kbit/s.
 const FIRST_WINDOW: DataSize = DataSize::from_bytes(1_250);
+/// A check and its answer that cross in less did not cross a thin path.
 const SHORT_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// Taken for the round trip, at most, where only the time that connecting took is known: that tells of losses.
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(200);
 /// How long after a packet's arrival the first report leaves.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
@@ -175,11 +176,9 @@ impl MediaPath {
     ) {
         let start = match width {
             Width::Thin(carries) => carries.permille(FIRST_PERMILLE),
-            Width::Wide | Width::Unknown if pictures => return,
             // However long the round trip: jitter, or distance, makes no path thin.
             Width::Wide => return,
-            // A check and its answer came through so soon that the path is no thin one.
-            Width::Unknown if rtt.is_some_and(|rtt| rtt < SHORT_ROUND_TRIP) => return,
+            Width::Unknown if pictures || rtt.is_some_and(|rtt| rtt < SHORT_ROUND_TRIP) => return,
             Width::Unknown => FIRST_WINDOW.per(rtt.unwrap_or(setup.min(LONG_ROUND_TRIP)) + FIRST_REPORT),
         };
         let carries = width.thin();

@@ -2,7 +2,7 @@
 
 mod listener;
 
-use listener::{Arrival, Listener, PACKET, clean};
+use listener::{Arrival, Listener, PACKET, TICK, clean};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use undertone_jitter::Contents;
@@ -130,4 +130,29 @@ fn what_was_only_overtaken_sets_nothing() {
     packets[99].repaired = false;
     let heard = Listener { until: 7_000_000, repair: Some(60_000), ..Listener::default() }.listen(&packets);
     assert!(heard.stats.target.as_millis() <= 10, "{:?}", heard.stats.target);
+}
+
+#[test]
+fn after_an_outage_playout_goes_on_in_step() {
+    // Outages of 150 to 400 ms, and all that was lost in them comes back 10 ms after they end: part of it too late, and of
+    // one packet often only a part is. Repairs are waited for for 100 ms.
+    let lost = |seq: u64| seq >= 100 && seq % 100 < 8 + seq / 100;
+    let mut packets = clean(1000);
+    for at in 0..packets.len() {
+        if lost(packets[at].seq) {
+            let end = (packets[at].seq..).find(|seq| !lost(*seq)).expect("it ends") as usize;
+            packets[at].at = packets[end.min(packets.len() - 1)].at + 10_000;
+            packets[at].repaired = true;
+        }
+    }
+    packets.sort_by_key(|packet| packet.at);
+    let patience = Some(std::time::Duration::from_millis(100));
+    let heard = Listener { until: 19_000_000, patience, ..Listener::default() }.listen(&packets);
+    // From the second outage on, when playout has moved to where it waits: not by a step.
+    let delays: Vec<i64> =
+        heard.ticks.iter().filter(|tick| tick.now > 5_000_000).filter_map(|tick| tick.delay).collect();
+    let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+    assert!(most - least <= TICK, "between {least} and {most} µs");
+    assert!(heard.stats.late > 20, "what came too late was passed over: {:?}", heard.stats);
+    assert!(heard.stats.played_repaired > 20, "the rest was not: {:?}", heard.stats);
 }

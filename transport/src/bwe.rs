@@ -136,7 +136,7 @@ const GROWTH_MIN: u64 = 40;
 const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
 /// A path that carries less is thin, and is tried with care for so long after it was found full.
-const THIN: Bitrate = Bitrate::from_kbps(64);
+pub(crate) const THIN: Bitrate = Bitrate::from_kbps(64);
 const THIN_FOR: Duration = Duration::from_secs(20);
 /// How much of a thin path whose rate is known may be filled.
 const FULL_PERMILLE: u64 = 920;

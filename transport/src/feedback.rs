@@ -11,6 +11,7 @@ mod sent;
 
 pub use sent::SentLog;
 
+use crate::bwe::THIN;
 use crate::rtcp::{self, CcfbFeedback, CcfbReport, CcfbStream, Rtcp, TwccFeedback};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +23,6 @@ const REPORT_OVERHEAD: DataSize = DataSize::from_bytes(28 + 20 + 20);
 const STREAM_OVERHEAD: DataSize = DataSize::from_bytes(8);
 /// Numbers in one report and stream: with its headers that stays below the smallest usual MTU.
 const NUMBERS_MAX: u64 = 500;
-/// Below this a report takes as long as speech does.
-const THIN: Bitrate = Bitrate::from_kbps(64);
 /// A hole of so many packets is an event worth reporting.
 const BURST: u64 = 3;
 
@@ -213,6 +212,7 @@ impl Recorder {
         let interval = self.interval(self.last_report);
         // An event does not wait, but many of them must not cost more than twice the usual; and where reports are dear,
         // those of a young stream are as many as it can bear.
+        // There a report takes as long as speech does.
         let thin = self.rate > Bitrate::ZERO && self.rate < THIN;
         let soonest = if thin { interval } else { self.config.min_interval * 2 };
         let dear = thin && self.is_young(self.last_report);

@@ -27,6 +27,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use undertone_media::{DataSize, Timestamp, Transmit};
 
+/// What every datagram costs beside its bytes: IPv4 and UDP headers.
+pub const UDP_IP_BYTES: u64 = 28;
+
 /// How a session behaves.
 #[derive(Clone)]
 pub struct Config {

@@ -226,7 +226,7 @@ impl Decoder {
         if usize::try_from(decoded) != Ok(samples) {
             return false;
         }
-        let told = self.dred.loudness(offset, samples);
+        let told = self.span.and_then(|span| self.dred.loudness(span, offset, samples));
         if told.is_some_and(|told| square(&out[before..]) as f32 > told * ASTRAY_FROM_TOLD) {
             out.truncate(before);
             self.turn_back(samples, out);
@@ -390,8 +390,9 @@ impl Dred {
     }
 
     /// How strong the sound of `samples`, which begin `offset` samples before the packet, is by what was unpacked and
-    /// processed: the energy of its 18 bands (lpcnet's cepstrum), in its own units. `None` if that cannot be read.
-    fn loudness(&self, offset: usize, samples: usize) -> Option<f32> {
+    /// processed: the energy of its 18 bands (lpcnet's cepstrum), in its own units. `None` if that cannot be read: what is
+    /// found there has to say that it covers `span`.
+    fn loudness(&self, span: DredSpan, offset: usize, samples: usize) -> Option<f32> {
         // SAFETY: takes and gives plain numbers.
         let size = usize::try_from(unsafe { sys::opus_dred_get_size() }).ok()?;
         let state = self.state.as_ptr().cast::<u8>();
@@ -402,6 +403,10 @@ impl Dred {
             let tail = state.add(size.checked_sub(12)?).cast::<[c_int; 3]>().read();
             (std::slice::from_raw_parts(state.cast::<[f32; FEATURES]>(), FEATURE_VECTORS), tail)
         };
+        // As opus_dred_parse counts: latents of 40 ms, offsets of 2.5.
+        if i64::from(latents) * 640 - i64::from(shift) * 40 != span.reach as i64 {
+            return None;
+        }
         let valid = 4 * usize::try_from(latents).ok()?;
         // As opus_decode_native counts: the newest come first, and the first two only set the network going.
         let first = (offset as i64 + i64::from(shift) * 40).div_euclid(160) - 2;
@@ -435,4 +440,45 @@ impl Drop for Dred {
 /// True if libopus can make up so many samples at once.
 fn fits(samples: usize) -> bool {
     samples > 0 && samples <= LONGEST && samples.is_multiple_of(QUANTUM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opus::{Encoder, EncoderConfig, Redundancy};
+
+    /// If libopus lays its state out anew, this says so: the guard would sleep.
+    #[test]
+    fn what_redundancy_tells_of_loudness_is_read_where_it_lies() {
+        let config = EncoderConfig { redundancy: true, narrowband: false, ..EncoderConfig::default() };
+        let mut encoder = Encoder::new(&config).unwrap();
+        let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
+        let wanted = Redundancy { span: Duration::from_millis(160), quantiser: 2, slope: 2 };
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/speech/librivox_austen_0870.wav");
+        let said: Vec<i16> = hound::WavReader::open(clip).unwrap().samples().map(Result::unwrap).collect();
+        let (mut coded, mut dressed) = (Vec::new(), Vec::new());
+        let mut ratios = Vec::new();
+        for (number, chunk) in said.chunks_exact(STEP).enumerate() {
+            encoder.encode(chunk, &mut coded).unwrap();
+            if number < 10 || !encoder.dress(wanted, &coded, &mut dressed) {
+                continue;
+            }
+            let span = decoder.parse_dred(&dressed).expect("redundancy");
+            assert!(decoder.dred.process());
+            // Three packets back. Where the speaker was silent after that there is nothing to read.
+            let Some(told) = decoder.dred.loudness(span, 3 * STEP, STEP) else {
+                assert!(span.end > 0, "the layout that is pinned");
+                continue;
+            };
+            let then = square(&said[(number - 3) * STEP..][..STEP]);
+            ratios.push((then as f32 / told).log10());
+        }
+        ratios.sort_by(f32::total_cmp);
+        let (low, middle, high) =
+            (ratios[ratios.len() / 20], ratios[ratios.len() / 2], ratios[ratios.len() * 19 / 20]);
+        assert!(
+            (0.5..2.5).contains(&middle) && high < ASTRAY_FROM_TOLD.log10() && low > -1.0,
+            "{low} {middle} {high}"
+        );
+    }
 }

@@ -13,11 +13,10 @@
 //!
 //! Not here: what a path carries later (`bwe`).
 
+use super::UDP_IP_BYTES;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Timestamp};
 
-/// IPv4 and UDP headers.
-const UDP_IP_BYTES: u64 = 28;
 /// A check and its answer, of which the round trip was measured.
 const CHECK: DataSize = DataSize::from_bytes(124);
 const ANSWER: DataSize = DataSize::from_bytes(92);

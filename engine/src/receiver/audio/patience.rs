@@ -3,6 +3,7 @@
 //! Why: who protects says how long to wait. How far back the sender's repair reaches tells what it weighed against the
 //! delay; here that is held steady.
 
+use crate::adapt::HELD_FOR;
 use std::time::Duration;
 use undertone_media::Timestamp;
 
@@ -22,8 +23,6 @@ pub(super) struct Patience {
 pub(super) const EARLY: Duration = Duration::from_millis(5);
 /// Where a packet was lost less long ago, more are to come.
 const LOSSY_FOR: Duration = Duration::from_secs(8);
-/// While they come, playout does not move for a shorter wait that has sufficed for less long.
-const HELD_FOR: Duration = Duration::from_secs(20);
 
 impl Patience {
     pub(super) fn update(&mut self, now: Timestamp, lost: u64, reach: Duration) -> Duration {
