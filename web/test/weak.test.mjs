@@ -16,6 +16,8 @@ const LOSS = Number(process.env.LOSS ?? 5);
 const DELAY = Number(process.env.DELAY ?? 50);
 /** Until jitter buffers have learnt that what is lost comes a round trip later. */
 const START_UP = 5;
+/** Speech comes in packets of 20 ms. */
+const PACKETS_A_SECOND = 50;
 
 let relay, server, chromium;
 before(async () => {
@@ -41,8 +43,11 @@ test('a weak link costs delay, not words', () => steady(async () => {
     assert(relay.lost > 0, 'the link is weak');
     // Two links in a row lose twice as much.
     const lost = 100 * (1 - (1 - LOSS / 100) ** 2);
-    for (const { concealed_percent, fps_decoded } of [figures, others]) {
-      assert(concealed_percent < lost / 2, `${concealed_percent} % of the sound is made up, ${lost.toFixed(1)} % got lost`);
+    for (const { audio_received, seconds, concealed_percent, fps_decoded } of [figures, others]) {
+      const arrived = 100 * audio_received / (seconds * PACKETS_A_SECOND);
+      assert(arrived > 100 - lost / 3, `${arrived.toFixed(1)} % of the sound arrived, ${lost.toFixed(1)} % got lost at first`);
+      // Some come too late: with a busy machine more, since the browser's own threads wait as well.
+      assert(concealed_percent < lost, `${concealed_percent} % of the sound is made up, ${lost.toFixed(1)} % got lost`);
       assert(fps_decoded > 20, `${fps_decoded} pictures a second`);
     }
   } finally {
