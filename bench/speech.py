@@ -6,7 +6,7 @@
 
 Sections: loss-peers, loss, ladder, jitter, calls, calls-chromium.
 
-What was measured is kept in target/bench-speech. All but the calls repeat to the digit on one machine; a call between
+What was measured is kept in bench/measured. All but the calls repeat to the digit on one machine; a call between
 Chromiums runs in real time, and wants the machine for itself.
 """
 
@@ -30,7 +30,8 @@ sys.path.append(str(ROOT / "bench/peers"))
 import chromium
 import speech_codecs as codecs
 
-KEPT = ROOT / "target/bench-speech"
+# What was measured is kept beside the page that shows it, so that one section can be measured again alone.
+KEPT = ROOT / "bench/measured"
 UNDERTONE = ROOT / "target/release/undertone"
 EXAMPLES = ROOT / "target/release/examples"
 CLIPS = sorted((ROOT / "testdata/speech").glob("*.wav"))
@@ -424,11 +425,17 @@ def joined(ours, peers):
     return [row | {"engines": row["engines"] | other["engines"]} for row, other in zip(ours, peers)]
 
 
+def dates(kept):
+    """When each section was measured: "2026-11-25 (loss-peers), 2026-11-26 (loss, ladder)"."""
+    days = sorted({it["date"] for it in kept.values()})
+    return ", ".join(f"{day} ({', '.join(name for name in kept if kept[name]['date'] == day)})" for day in days)
+
+
 def write():
     kept = {name: json.loads(path.read_text()) for name in SECTIONS if (path := KEPT / f"{name}.json").exists()}
     missing = [name for name in SECTIONS if name not in kept]
     if missing:
-        sys.exit(f"docs/speech.md is not written: never measured here: {', '.join(missing)}")
+        sys.exit(f"docs/speech.md is not written: never measured: {', '.join(missing)}")
     found = {name: it["found"] for name, it in kept.items()}
     losses = joined(found["loss"], found["loss-peers"])
     svg = picture.curves(loss_curves(losses), "packets lost, %", "PESQ-WB", (0, 80), (1, 4.6))
@@ -441,7 +448,7 @@ def write():
         "CALLS": calls_table(joined(found["calls"], found["calls-chromium"])),
         "CHROMIUM": found["calls-chromium"][0]["chromium"].replace("Chrome/", "Chromium "),
         "MACHINE": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
-        "DATES": " and ".join(sorted({it["date"] for it in kept.values()})),
+        "DATES": dates(kept),
         "CLIPS": str(len(CLIPS)),
         "SEEDS": str(len(SEEDS)),
     }
