@@ -4,6 +4,7 @@
 //! is what was changed between them. It is the bench of record for every figure that we print.
 
 mod ear;
+mod frontier;
 mod jitter;
 mod network;
 mod outcome;

@@ -184,10 +184,32 @@ const KBPS_WORTH: i64 = 2;
 impl Plan {
     /// What it takes of the path if each packet costs `overhead` beside its payload.
     pub fn cost(&self, overhead: DataSize) -> Bitrate {
-        let headers = DataSize::from_bytes(overhead.as_bytes() + self.protection.header()).per(self.packet);
-        let deep = self.redundancy.map_or(Bitrate::from_bps(0), |it| redundancy_cost(it).per(self.packet));
-        headers + deep + self.bitrate.permille(1000 + self.protection.permille())
+        let Spending { headers, speech, repair, deep } = self.spending(overhead);
+        headers + speech + repair + deep
     }
+
+    /// The same, part by part.
+    pub fn spending(&self, overhead: DataSize) -> Spending {
+        Spending {
+            headers: DataSize::from_bytes(overhead.as_bytes() + self.protection.header()).per(self.packet),
+            speech: self.bitrate,
+            repair: self.bitrate.permille(self.protection.permille()),
+            deep: self.redundancy.map_or(Bitrate::from_bps(0), |it| redundancy_cost(it).per(self.packet)),
+        }
+    }
+}
+
+/// What a plan spends on what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// IP, UDP, RTP and those of the protection.
+    pub headers: Bitrate,
+    /// The codec's own.
+    pub speech: Bitrate,
+    /// Copies, or the code's combinations.
+    pub repair: Bitrate,
+    /// What packets tell of the past.
+    pub deep: Bitrate,
 }
 
 /// What deep redundancy adds to a packet.
@@ -204,9 +226,29 @@ pub fn plan(path: &Path) -> Plan {
     plan_near(path, None, Duration::ZERO)
 }
 
-/// The same, but keeps to the packet time and the patience of `current` unless another is clearly better: each move of
+/// What a listener may hope to hear of the best plan for a path, as PESQ-WB, delay apart. `None` if no plan fits its budget.
+pub fn expected(path: &Path) -> Option<f64> {
+    let path = Path { delay: None, ..*path };
+    let (worth, plan) = search(&path, None, Duration::ZERO).best?;
+    let paid = plan.cost(path.overhead).as_bps() as i64 * KBPS_WORTH / 1000;
+    Some(1.0 + (worth + paid) as f64 / 1000.0)
+}
+
+/// [`plan`], but keeps to the packet time and the patience of `current` unless another is clearly better: each move of
 /// either is heard. The listener waits for as long as `held` whatever the plan is, so that a shorter wait saves no delay.
 fn plan_near(path: &Path, current: Option<&Plan>, held: Duration) -> Plan {
+    search(path, current, held).chosen().unwrap_or(Plan {
+        packet: PACKETS[PACKETS.len() - 1].0,
+        bitrate: LEAST_RATE,
+        protection: Protection::None,
+        redundancy: None,
+        narrowband: true,
+        patience: Duration::ZERO,
+        reason: Reason::Scarce,
+    })
+}
+
+fn search<'a>(path: &'a Path, current: Option<&'a Plan>, held: Duration) -> Search<'a> {
     let mut search = Search { path, current, held, best: None, near: None };
     let lengths = if path.budget >= HEADERS_CHEAP { 1 } else { PACKETS.len() };
     for length in PACKETS.into_iter().take(lengths) {
@@ -231,15 +273,7 @@ fn plan_near(path: &Path, current: Option<&Plan>, held: Duration) -> Plan {
             }
         }
     }
-    search.chosen().unwrap_or(Plan {
-        packet: PACKETS[PACKETS.len() - 1].0,
-        bitrate: LEAST_RATE,
-        protection: Protection::None,
-        redundancy: None,
-        narrowband: true,
-        patience: Duration::ZERO,
-        reason: Reason::Scarce,
-    })
+    search
 }
 
 /// The best plan found so far, and the best of those with the packet time and the patience of the current one.
@@ -394,6 +428,28 @@ mod tests {
         assert_eq!((plan.bitrate, plan.reason), (FULL_RATE, Reason::Ample));
         assert_eq!((plan.protection, plan.redundancy), (Protection::None, None));
         assert_eq!((plan.packet, plan.patience), (Duration::from_millis(20), Duration::ZERO));
+    }
+
+    #[test]
+    fn more_is_expected_of_more_rate_and_fewer_losses() {
+        let heard = |kbps, permille| expected(&path(kbps, permille));
+        assert_eq!(heard(5, 0), None);
+        for kbps in [16, 24, 48, 95] {
+            let by_loss = [0, 100, 300, 500, 800].map(|permille| heard(kbps, permille).unwrap());
+            assert!(by_loss.is_sorted_by(|less, more| less >= more), "{kbps} kbit/s: {by_loss:?}");
+        }
+        for pair in [12, 18, 27, 40, 60].windows(2) {
+            assert!(heard(pair[0], 300) < heard(pair[1], 300), "{pair:?} kbit/s");
+        }
+        assert!((4.3..4.64).contains(&heard(95, 0).unwrap()));
+    }
+
+    #[test]
+    fn what_is_spent_adds_up_to_the_cost() {
+        let plan = plan(&path(40, 300));
+        let it = plan.spending(OVERHEAD);
+        assert!(it.speech == plan.bitrate && it.repair + it.deep > Bitrate::ZERO, "{it:?}");
+        assert_eq!(it.headers + it.speech + it.repair + it.deep, plan.cost(OVERHEAD));
     }
 
     #[test]

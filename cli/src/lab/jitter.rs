@@ -417,7 +417,8 @@ fn report_page(args: &LabJitterArgs, result: &LabJitter, heard: &Listened, sent:
         name: name.into(),
         points: heard.points.iter().map(|point| (point.secs, value(point))).collect(),
     };
-    let chart = |title: &str, unit: &str, lines| Chart { title: title.into(), unit: unit.into(), lines };
+    let chart =
+        |title: &str, unit: &str, lines| Chart { title: title.into(), unit: unit.into(), axis: "s", lines };
     let window_secs = WINDOW_STEPS as f64 * STEP.as_secs_f64();
     let mos = windows(heard).into_iter().enumerate();
     let mos = mos.map(|(index, mos)| ((index + 1) as f64 * window_secs, Some(mos))).collect();

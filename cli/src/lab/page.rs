@@ -108,7 +108,8 @@ pub fn charts(ear: &Ear) -> Vec<Chart> {
         name: name.into(),
         points: ear.samples.iter().map(|sample| (sample.secs, value(sample))).collect(),
     };
-    let chart = |title: &str, unit: &str, lines| Chart { title: title.into(), unit: unit.into(), lines };
+    let chart =
+        |title: &str, unit: &str, lines| Chart { title: title.into(), unit: unit.into(), axis: "s", lines };
     vec![
         chart(
             "Delay",

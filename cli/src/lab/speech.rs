@@ -8,7 +8,7 @@
 //! A packet counts as its payload and 40 bytes of IPv4, UDP and RTP headers.
 
 use super::network::Network;
-use super::page;
+use super::{frontier, page};
 use crate::args::{LabSpeechArgs, NetworkArgs};
 use crate::exit::{Failure, Fault, Outcome};
 use crate::report::{Chart, Heard, Line, Report};
@@ -294,7 +294,7 @@ pub fn speech(args: &LabSpeechArgs) -> Outcome {
     let heard = listen(args, &network, &path, plan).map_err(|error| Failure::new(Fault::Media, error))?;
     let result = conclude(args, &plan, &heard);
     if let Some(dir) = &args.out {
-        write_files(dir, args, &result, &heard)?;
+        write_files(dir, args, &path, &result, &heard)?;
     }
     if args.json {
         println!("{}", serde_json::to_string(&result).map_err(Failure::usage)?);
@@ -335,7 +335,13 @@ fn facts(result: &LabSpeech) -> Vec<(String, String)> {
     ]
 }
 
-fn write_files(dir: &File, args: &LabSpeechArgs, result: &LabSpeech, heard: &Listened) -> Outcome {
+fn write_files(
+    dir: &File,
+    args: &LabSpeechArgs,
+    path: &Path,
+    result: &LabSpeech,
+    heard: &Listened,
+) -> Outcome {
     let unwritable = |path: &File, error: std::io::Error| {
         Failure::usage(format!("{} cannot be written: {error}; give another --out", path.display()))
     };
@@ -343,11 +349,11 @@ fn write_files(dir: &File, args: &LabSpeechArgs, result: &LabSpeech, heard: &Lis
     for (name, samples) in [("sent.wav", &heard.sent), ("received.wav", &heard.received)] {
         undertone_io::files::write_wav(dir.join(name), SAMPLE_RATE, samples).map_err(Failure::usage)?;
     }
-    let path = dir.join("report.html");
-    fs::write(&path, report(args, result, heard).html()).map_err(|error| unwritable(&path, error))
+    let page = dir.join("report.html");
+    fs::write(&page, report(args, path, result, heard).html()).map_err(|error| unwritable(&page, error))
 }
 
-fn report(args: &LabSpeechArgs, result: &LabSpeech, heard: &Listened) -> Report {
+fn report(args: &LabSpeechArgs, path: &Path, result: &LabSpeech, heard: &Listened) -> Report {
     let line = |name: &str, wanted: &[Origin]| Line {
         name: name.into(),
         points: heard
@@ -362,10 +368,11 @@ fn report(args: &LabSpeechArgs, result: &LabSpeech, heard: &Listened) -> Report 
             .collect(),
     };
     let chart = Chart {
-        title: "Where the sound came from".into(),
+        title: "Origin of the sound".into(),
         unit: "%".into(),
+        axis: "s",
         lines: vec![
-            line("as sent", &[Origin::Decoded]),
+            line("sent", &[Origin::Decoded]),
             line("code or copies", &[Origin::Code, Origin::Copy]),
             line("deep redundancy", &[Origin::Dred]),
             line("made up", &[Origin::Plc]),
@@ -386,7 +393,7 @@ fn report(args: &LabSpeechArgs, result: &LabSpeech, heard: &Listened) -> Report 
             received: ("received.wav".into(), heard.received.clone()),
             stills: Vec::new(),
             facts: facts(result),
-            charts: vec![chart],
+            charts: vec![chart, frontier::quality(path), frontier::shares(path)],
         }],
         settings: vec![
             ("Speech".into(), args.speech.display().to_string()),

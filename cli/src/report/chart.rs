@@ -3,22 +3,24 @@
 use super::escape;
 use std::fmt::Write as _;
 
-/// One curve: points in order of time; a missing value breaks the line.
+/// One curve: points in the axis's order; a missing value breaks the line.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
-    /// (seconds, value).
+    /// (place on the axis, value).
     pub points: Vec<(f64, Option<f64>)>,
 }
 
-/// A picture of up to four curves over time, with one unit.
+/// A picture of up to four curves, with one unit, over time or something else that begins at zero.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
     /// What is shown.
     pub title: String,
     /// The unit of the values.
     pub unit: String,
+    /// The unit of the axis: seconds, mostly.
+    pub axis: &'static str,
     /// The curves.
     pub lines: Vec<Line>,
 }
@@ -46,7 +48,7 @@ impl Chart {
         let values = || self.lines.iter().flat_map(|line| &line.points);
         let end = values().map(|point| point.0).fold(1.0, f64::max);
         let top = round_up(values().filter_map(|point| point.1).fold(1.0, f64::max));
-        let x = |secs: f64| LEFT + secs / end * (WIDTH - LEFT - RIGHT);
+        let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| HEIGHT - BOTTOM - value.clamp(0.0, top) / top * (HEIGHT - TOP - BOTTOM);
         let mut svg = format!(
             "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">\
@@ -80,14 +82,14 @@ impl Chart {
             }
         }
         for part in 0..=4 {
-            let secs = end * f64::from(part) / 4.0;
+            let at = end * f64::from(part) / 4.0;
             let _ = write!(
                 svg,
-                "<text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"{}\">{:.0} s</text>",
-                x(secs),
+                "<text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"{}\">{at:.0} {}</text>",
+                x(at),
                 HEIGHT - 7.0,
                 if part == 4 { "end" } else { "middle" },
-                secs
+                self.axis,
             );
         }
         for (index, line) in self.lines.iter().enumerate() {
@@ -96,8 +98,8 @@ impl Chart {
                     continue;
                 }
                 let _ = write!(svg, "<polyline class=\"l{index}\" points=\"");
-                for &(secs, value) in run {
-                    let _ = write!(svg, "{:.1},{:.1} ", x(secs), y(value.unwrap_or(0.0)));
+                for &(at, value) in run {
+                    let _ = write!(svg, "{:.1},{:.1} ", x(at), y(value.unwrap_or(0.0)));
                 }
                 svg.push_str("\"/>");
             }
