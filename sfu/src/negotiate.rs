@@ -3,7 +3,6 @@
 //! Not here: SDP itself (`signaling::sdp`), who may publish (`join`).
 
 use crate::Config;
-use crate::outgoing::SlotConfig;
 use crate::source::{Codec, SourceConfig};
 use undertone_media::{Kind, Ssrc};
 use undertone_signaling::sdp::{
@@ -39,6 +38,31 @@ impl TrackConfig {
             payload_type
         };
         self.payload_types.iter().copied().find(|&(media, _)| media == own)
+    }
+}
+
+/// A line on which the participant receives: one stream, whoever is in it.
+#[derive(Clone, Debug)]
+pub(crate) struct SlotConfig {
+    pub(crate) mid: String,
+    pub(crate) kind: Kind,
+    pub(crate) codec: Codec,
+    pub(crate) payload_type: u8,
+    pub(crate) clock_rate: u32,
+    pub(crate) ssrc: Ssrc,
+    pub(crate) rtx: Option<(Ssrc, u8)>,
+    /// Payload types of packets with copies, and with repair symbols, that the subscriber reads.
+    pub(crate) red: Option<u8>,
+    pub(crate) rlc: Option<u8>,
+    /// The subscriber asks for lost packets.
+    pub(crate) nack: bool,
+    pub(crate) extensions: ExtensionMap,
+}
+
+impl SlotConfig {
+    /// Lost packets go again as they went first: browsers know no RTX for sound.
+    pub(crate) fn repeats(&self) -> bool {
+        self.nack && self.rtx.is_none()
     }
 }
 

@@ -5,14 +5,15 @@
 //!
 //! Wire: RTP, RTX (RFC 4588). Not here: who is in the slot (`slots`), when packets leave (`link`).
 
+use crate::negotiate::SlotConfig;
 use crate::protect::Protection;
 use crate::rewrite::{Place, Rewriter, SourceId};
-use crate::source::{Codec, Relayed, Source};
+use crate::source::{Relayed, Source};
 use std::collections::VecDeque;
 use std::time::Duration;
-use undertone_media::{Bitrate, Kind, Ssrc, Timestamp};
+use undertone_media::{Bitrate, Kind, Timestamp};
 use undertone_transport::rtcp::{ReportBlock, Rtcp};
-use undertone_transport::rtp::{Descriptor, Extension, ExtensionMap, Extensions, Header, Mid};
+use undertone_transport::rtp::{Descriptor, Extension, Extensions, Header, Mid};
 
 /// How many resends are remembered, so that one packet asked for twice in a round trip goes once.
 const RESENT: usize = 64;
@@ -20,31 +21,6 @@ const RESENT: usize = 64;
 const REPORTED: usize = 8;
 /// How many sealed packets are kept where RTX is missing: a second of speech.
 const KEPT: usize = 50;
-
-/// What negotiation fixed.
-#[derive(Clone, Debug)]
-pub(crate) struct SlotConfig {
-    pub(crate) mid: String,
-    pub(crate) kind: Kind,
-    pub(crate) codec: Codec,
-    pub(crate) payload_type: u8,
-    pub(crate) clock_rate: u32,
-    pub(crate) ssrc: Ssrc,
-    pub(crate) rtx: Option<(Ssrc, u8)>,
-    /// Payload types of packets with copies, and with repair symbols, that the subscriber reads.
-    pub(crate) red: Option<u8>,
-    pub(crate) rlc: Option<u8>,
-    /// The subscriber asks for lost packets.
-    pub(crate) nack: bool,
-    pub(crate) extensions: ExtensionMap,
-}
-
-impl SlotConfig {
-    /// Lost packets go again as they went first: browsers know no RTX for sound.
-    pub(crate) fn repeats(&self) -> bool {
-        self.nack && self.rtx.is_none()
-    }
-}
 
 /// What may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +50,9 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) config: SlotConfig,
-    /// Whose stream is in it: participant and source.
     /// Redundancy, for sound and who reads it.
     pub(crate) protection: Option<Protection>,
+    /// Whose stream is in it: participant and source.
     source: Option<(u32, SourceId)>,
     gate: Gate,
     rewriter: Rewriter,

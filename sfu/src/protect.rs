@@ -5,7 +5,7 @@
 //!
 //! Wire: `transport::recovery`: repair symbols where the subscriber speaks `rlc`, else copies (RED).
 
-use crate::outgoing::SlotConfig;
+use crate::negotiate::SlotConfig;
 use std::collections::VecDeque;
 use undertone_media::{Bitrate, Kind};
 use undertone_transport::recovery::red;
