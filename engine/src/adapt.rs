@@ -84,6 +84,9 @@ pub enum Protection {
         /// Repair for a thousand bytes of speech.
         permille: u32,
     },
+    /// The codec repeats each packet in the next, coarsely: the one kind that every Opus decoder reads (LBRR, RFC 6716
+    /// §2.1.7).
+    InBand,
 }
 
 impl Protection {
@@ -94,13 +97,14 @@ impl Protection {
             Protection::Copies(count) => 1000 * u64::from(count),
             // A symbol is half a packet; the last one of a packet is on average half empty.
             Protection::Code { permille, .. } => u64::from(permille) * 1250 / 1000,
+            Protection::InBand => 500,
         }
     }
 
     /// Bytes of its own headers.
     fn header(self) -> u64 {
         match self {
-            Protection::None => 0,
+            Protection::None | Protection::InBand => 0,
             Protection::Copies(count) => 1 + 4 * u64::from(count),
             Protection::Code { .. } => 5,
         }
@@ -182,6 +186,14 @@ const CLEARLY: i64 = 60;
 const KBPS_WORTH: i64 = 2;
 
 impl Plan {
+    /// What the codec is asked for: in-band repair is its own work.
+    pub(crate) fn coded(&self) -> Bitrate {
+        match self.protection {
+            Protection::InBand => self.bitrate.permille(1000 + self.protection.permille()),
+            _ => self.bitrate,
+        }
+    }
+
     /// What it takes of the path if each packet costs `overhead` beside its payload.
     pub fn cost(&self, overhead: DataSize) -> Bitrate {
         let Spending { headers, speech, repair, deep } = self.spending(overhead);
@@ -206,7 +218,7 @@ pub struct Spending {
     pub headers: Bitrate,
     /// The codec's own.
     pub speech: Bitrate,
-    /// Copies, or the code's combinations.
+    /// Copies, the code's combinations, or the codec's coarse ones.
     pub repair: Bitrate,
     /// What packets tell of the past.
     pub deep: Bitrate,
@@ -271,6 +283,8 @@ fn search<'a>(path: &'a Path, current: Option<&'a Plan>, held: Duration) -> Sear
                 let left: Vec<u64> = (0..=window).map(|after| channel.dark(after.min(count))).collect();
                 search.weigh(length, &channel, |_| Protection::Copies(count as u8), &left);
             }
+        } else if window > 0 {
+            search.weigh(length, &channel, |_| Protection::InBand, &[channel.lost(), channel.dark(1)]);
         }
     }
     search
@@ -491,7 +505,8 @@ mod tests {
         let plan = |peer| plan(&Path { peer, ..path(95, 100) });
         assert!(matches!(plan(peer(false, true)).protection, Protection::Copies(1..=3)));
         let bare = plan(peer(false, false));
-        assert_eq!((bare.protection, bare.redundancy), (Protection::None, None));
+        assert_eq!((bare.protection, bare.redundancy), (Protection::InBand, None));
+        assert!(bare.coded() > bare.bitrate && bare.coded() < bare.cost(OVERHEAD), "{bare:?}");
     }
 
     #[test]

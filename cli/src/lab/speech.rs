@@ -53,6 +53,9 @@ struct PlanJson {
     /// Packets before, in each packet (RFC 2198).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     copies: Option<u8>,
+    /// The codec's own coarse repair (LBRR).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_band: bool,
     /// Deep redundancy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redundancy: Option<RedundancyJson>,
@@ -94,6 +97,7 @@ impl From<&Plan> for PlanJson {
                 Protection::Copies(count) => Some(count),
                 _ => None,
             },
+            in_band: plan.protection == Protection::InBand,
             redundancy: plan.redundancy.map(|it| RedundancyJson {
                 span_ms: it.span.as_millis() as u64,
                 quantiser: it.quantiser,
@@ -115,11 +119,12 @@ impl PlanJson {
         if !(6.0..=64.0).contains(&json.kbps) {
             return Err(wrong("kbps is 6 to 64"));
         }
-        let protection = match (json.code, json.copies) {
-            (Some(_), Some(_)) => return Err(wrong("code and copies exclude each other")),
-            (Some(code), None) => Protection::Code { window: code.window, permille: code.permille },
-            (None, Some(count)) if count > 0 => Protection::Copies(count),
-            (None, _) => Protection::None,
+        let protection = match (json.code, json.copies.filter(|&count| count > 0), json.in_band) {
+            (None, None, false) => Protection::None,
+            (Some(code), None, false) => Protection::Code { window: code.window, permille: code.permille },
+            (None, Some(count), false) => Protection::Copies(count),
+            (None, None, true) => Protection::InBand,
+            _ => return Err(wrong("code, copies and in_band exclude each other")),
         };
         let unprotected = protection == Protection::None && json.redundancy.is_none();
         let narrowband = json.narrowband.unwrap_or(unprotected);
@@ -308,6 +313,7 @@ fn facts(result: &LabSpeech) -> Vec<(String, String)> {
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let plan = &result.plan;
     let protection = match (&plan.code, plan.copies) {
+        _ if plan.in_band => "in-band".into(),
         (Some(code), _) => format!(
             "code over {} packets, {:.2} of the speech again",
             code.window,
@@ -329,6 +335,7 @@ fn facts(result: &LabSpeech) -> Vec<(String, String)> {
         ("wire".into(), format!("{:.1} kbit/s", result.wire_kbps)),
         ("packets lost".into(), percent(result.lost_ratio)),
         ("by copies".into(), percent(recovered.red)),
+        ("in-band".into(), percent(recovered.lbrr)),
         ("by the code".into(), percent(recovered.rlc)),
         ("by redundancy".into(), percent(recovered.dred)),
         ("made up".into(), percent(recovered.plc)),
@@ -373,7 +380,7 @@ fn report(args: &LabSpeechArgs, path: &Path, result: &LabSpeech, heard: &Listene
         axis: "s",
         lines: vec![
             line("sent", &[Origin::Decoded]),
-            line("code or copies", &[Origin::Code, Origin::Copy]),
+            line("repair", &[Origin::Code, Origin::Copy, Origin::Lbrr]),
             line("deep redundancy", &[Origin::Dred]),
             line("made up", &[Origin::Plc]),
         ],
@@ -411,9 +418,12 @@ mod tests {
 
     #[test]
     fn a_printed_plan_is_read_again() {
-        for protection in
-            [Protection::None, Protection::Copies(2), Protection::Code { window: 5, permille: 1500 }]
-        {
+        for protection in [
+            Protection::None,
+            Protection::Copies(2),
+            Protection::Code { window: 5, permille: 1500 },
+            Protection::InBand,
+        ] {
             let plan = Plan {
                 packet: Duration::from_millis(60),
                 bitrate: Bitrate::from_bps(7_500),
@@ -436,6 +446,7 @@ mod tests {
             r#"{"packet_ms":30,"kbps":9}"#,
             r#"{"packet_ms":20,"kbps":900}"#,
             r#"{"packet_ms":20,"kbps":9,"copies":1,"code":{"window":3,"permille":500}}"#,
+            r#"{"packet_ms":20,"kbps":9,"copies":1,"in_band":true}"#,
             r#"{"packet_ms":20,"kbps":9,"speed":1}"#,
         ] {
             assert!(PlanJson::parse(text, Duration::ZERO).is_err(), "{text}");

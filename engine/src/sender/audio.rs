@@ -61,6 +61,9 @@ pub struct AudioSender {
 /// larger than the mean holds up those behind it, which then are to be smaller.
 const CROSSING_PERMILLE: u64 = 1_150;
 
+/// In percent: the codec then repeats from 16 kbit/s on, not too coarsely.
+const IN_BAND_LOSS: u8 = 20;
+
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
 const VOICE_LEVEL: u8 = 50;
 
@@ -84,7 +87,7 @@ impl AudioSender {
             redundancy: path.peer.redundancy,
             ..EncoderConfig::default()
         })?;
-        Ok(AudioSender {
+        let mut sender = AudioSender {
             stream,
             encoder,
             planner,
@@ -100,7 +103,9 @@ impl AudioSender {
             symbol: 0,
             thin: None,
             crossing: DataSize::ZERO,
-        })
+        };
+        sender.follow(sender.plan());
+        Ok(sender)
     }
 
     /// Takes the newest 10 ms, whose last sample was captured at `now`. Returns a coded frame when enough
@@ -243,7 +248,10 @@ impl AudioSender {
     }
 
     fn follow(&mut self, plan: Plan) {
-        self.encoder.set_bitrate(plan.bitrate);
+        let in_band = plan.protection == Protection::InBand;
+        self.encoder.set_lbrr(in_band);
+        self.encoder.set_expected_loss(if in_band { IN_BAND_LOSS } else { 0 });
+        self.encoder.set_bitrate(plan.coded());
         self.encoder.set_narrowband(plan.narrowband);
     }
 
