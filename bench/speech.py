@@ -181,13 +181,13 @@ def measure_loss_peers(pool):
 # ---- Plans that are fixed by hand -------------------------------------------------------------------------------------
 
 CODED_KBPS = (6, 6.5, 7, 7.5, 8, 9, 10, 11, 12, 14, 16, 18, 20, 23)
-REPAIR_PERMILLE = (0, 500, 1000, 2000, 4000)
+REPAIR_PERMILLE = (0, 500, 1500, 4000)
 # Quantisers of deep redundancy, and the bits of 40 ms.
-DEEP_BITS = {None: 0, 2: 66, 6: 40, 10: 18}
+DEEP_BITS = {None: 0, 2: 66, 6: 40}
 # A plan is estimated before it is run: what then takes more of the wire than this is left out.
 OVERDRAWN = 1.04
 # So many are scored in full.
-FINALISTS = 4
+FINALISTS = 3
 
 
 def fixed_plans(wire, link, lookahead_ms):
