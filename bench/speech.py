@@ -24,6 +24,7 @@ from scipy.io import wavfile
 
 import picture
 import score
+from adapt import RATES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "bench/peers"))
@@ -180,7 +181,6 @@ def measure_loss_peers(pool):
 
 # ---- Plans that are fixed by hand -------------------------------------------------------------------------------------
 
-CODED_KBPS = (6, 6.5, 7, 7.5, 8, 9, 10, 11, 12, 14, 16, 18, 20, 23)
 REPAIR_PERMILLE = (0, 500, 1500, 4000)
 # Quantisers of deep redundancy, and the bits of 40 ms.
 DEEP_BITS = {None: 0, 2: 66, 6: 40}
@@ -201,7 +201,7 @@ def fixed_plans(wire, link, lookahead_ms):
                 deep = quantiser and (110 + bits * chunks * (1 - min(chunks, 20) / 80)) / packet_ms
                 headers = 8 * (45 if permille else 40) / packet_ms
                 room = (wire - headers - (deep or 0)) / (1 + 1.25 * permille / 1000)
-                fitting = [kbps for kbps in CODED_KBPS if kbps <= room]
+                fitting = [kbps for kbps in RATES if kbps <= room]
                 if not fitting:
                     continue
                 plan = {"packet_ms": packet_ms, "kbps": fitting[-1]}
@@ -271,6 +271,7 @@ ARRIVALS = [
 ]
 STALL = "one stall of 1 s"
 BUFFER_SECS = 120
+BUFFER_KBPS = 128
 BUFFER_SPEECH = ROOT / "testdata/speech/codec2_speech_orig_16k.wav"
 BUFFER_FIGURES = ("m2e_mean_ms", "m2e_p50", "m2e_p95", "conceal_ratio", "emos_mean", "emos_p10", "plcmos")
 
@@ -297,9 +298,10 @@ def buffered(job):
         arrivals_of(name, seed, arrivals)
         # Both play speech that was coded, and alike: else PLCMOS tells the codec from the buffer by 0.1.
         coded = f"{out}/coded.wav"
-        run([EXAMPLES / "roundtrip", BUFFER_SPEECH, coded])
+        run([EXAMPLES / "roundtrip", BUFFER_SPEECH, coded, BUFFER_KBPS])
         commands = {
-            OURS: [UNDERTONE, "lab", "jitter", "--json", "--arrivals", arrivals, "--speech", BUFFER_SPEECH, "--out", out],
+            OURS: [UNDERTONE, "lab", "jitter", "--json", "--arrivals", arrivals, "--speech", BUFFER_SPEECH, "--out", out,
+                   "--kbps", BUFFER_KBPS],
             "NetEq": [ROOT / "target/peers/neteq", arrivals, coded, f"{out}/played.wav"],
         }
         for engine, command in commands.items():

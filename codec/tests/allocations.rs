@@ -58,7 +58,7 @@ fn coding_and_dressing_allocate_nothing() {
     let pcm = reading();
     let wanted = Redundancy { span: Duration::from_millis(1040), quantiser: 0, slope: 0 };
     for ms in [20, 60, 80, 100, 120] {
-        let config = EncoderConfig { redundancy: true, lbrr: true, dtx: true, ..Default::default() };
+        let config = EncoderConfig { redundancy: true, lbrr: Some(20), dtx: true, ..Default::default() };
         let mut encoder = Encoder::new(&config).unwrap();
         let (mut packet, mut dressed) = (Vec::with_capacity(4000), Vec::with_capacity(4000));
         let mut bare = Vec::with_capacity(4000);

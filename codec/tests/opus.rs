@@ -101,8 +101,7 @@ fn a_long_packet_is_as_good_as_the_frames_in_it() {
     for (kbps, lbrr) in [(9, false), (24, false), (24, true)] {
         let config = EncoderConfig {
             bitrate: Bitrate::from_kbps(kbps),
-            lbrr,
-            expected_loss_percent: if lbrr { 20 } else { 0 },
+            lbrr: lbrr.then_some(20),
             ..Default::default()
         };
         let quality = |ms: usize| {
@@ -229,12 +228,7 @@ fn fill_one(packets: &[Vec<u8>], lost: usize, fill: impl Fn(&mut Decoder, &mut V
 #[test]
 fn the_low_rate_copy_fills_a_gap_better_than_concealment() {
     let pcm = reading();
-    let config = EncoderConfig {
-        bitrate: Bitrate::from_kbps(28),
-        lbrr: true,
-        expected_loss_percent: 20,
-        ..Default::default()
-    };
+    let config = EncoderConfig { bitrate: Bitrate::from_kbps(28), lbrr: Some(20), ..Default::default() };
     let packets = encode(&config, &pcm, MS_20);
     let (mut copied, mut concealed, mut count) = (0.0, 0.0, 0.0);
     for lost in (20..packets.len() - 1).step_by(7).filter(|&lost| has_lbrr(&packets[lost + 1])) {
@@ -306,7 +300,7 @@ fn a_bad_packet_changes_nothing() {
 #[test]
 fn the_same_speech_gives_the_same_bytes() {
     let pcm = reading();
-    let config = EncoderConfig { lbrr: true, expected_loss_percent: 10, ..Default::default() };
+    let config = EncoderConfig { lbrr: Some(10), ..Default::default() };
     let (once, twice) = (encode(&config, &pcm, MS_20), encode(&config, &pcm, MS_20));
     assert_eq!(once, twice);
     assert_eq!(decode(Level::Lace, &once), decode(Level::Lace, &twice));

@@ -238,12 +238,13 @@ pub fn plan(path: &Path) -> Plan {
     plan_near(path, None, Duration::ZERO)
 }
 
-/// What a listener may hope to hear of the best plan for a path, as PESQ-WB, delay apart. `None` if no plan fits its budget.
-pub fn expected(path: &Path) -> Option<f64> {
+/// The best plan for a path, delay apart, and what a listener may hope to hear of it, as PESQ-WB. `None` if none fits its
+/// budget.
+pub fn expected(path: &Path) -> Option<(Plan, f64)> {
     let path = Path { delay: None, ..*path };
     let (worth, plan) = search(&path, None, Duration::ZERO).best?;
     let paid = plan.cost(path.overhead).as_bps() as i64 * KBPS_WORTH / 1000;
-    Some(1.0 + (worth + paid) as f64 / 1000.0)
+    Some((plan, 1.0 + (worth + paid) as f64 / 1000.0))
 }
 
 /// [`plan`], but keeps to the packet time and the patience of `current` unless another is clearly better: each move of
@@ -446,7 +447,7 @@ mod tests {
 
     #[test]
     fn more_is_expected_of_more_rate_and_fewer_losses() {
-        let heard = |kbps, permille| expected(&path(kbps, permille));
+        let heard = |kbps, permille| expected(&path(kbps, permille)).map(|(_, heard)| heard);
         assert_eq!(heard(5, 0), None);
         for kbps in [16, 24, 48, 95] {
             let by_loss = [0, 100, 300, 500, 800].map(|permille| heard(kbps, permille).unwrap());

@@ -1,5 +1,7 @@
 //! What a listener gets that reads no protection but the codec's own: any Opus decoder.
 
+mod speech;
+
 use std::time::Duration;
 use undertone_engine::adapt::{Loss, Path, Peer, Protection};
 use undertone_engine::receiver::{AudioReceiver, Formats, Listening};
@@ -11,12 +13,6 @@ use undertone_transport::stream::{RecvConfig, RecvStream, SendConfig, SendStream
 
 const STEP: Duration = Duration::from_millis(10);
 const BARE: Formats = Formats { red: None, rlc: None };
-
-fn speech() -> Vec<i16> {
-    let wav = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/speech/librivox_austen_0870.wav");
-    let wav = std::fs::read(wav).expect("the speech");
-    wav[44..].chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect()
-}
 
 /// Steps of what was lost that were made up, and that came back from the packet after. Each seventh packet is lost.
 fn listen(loss_permille: u16) -> (Protection, u64, u64) {
@@ -38,7 +34,7 @@ fn listen(loss_permille: u16) -> (Protection, u64, u64) {
     let playout = undertone_jitter::Config { min_delay: wait, start_delay: wait, ..Default::default() };
     let mut receiver = AudioReceiver::new(stream, BARE, playout, Listening::default()).expect("a receiver");
     let mut sent = 0u32;
-    for (step, said) in (1..).zip(speech().chunks_exact(FRAME_SAMPLES)) {
+    for (step, said) in (1..).zip(speech::reading().chunks_exact(FRAME_SAMPLES)) {
         let now = Timestamp::ZERO + STEP * step;
         if let Some(frame) = sender.push(now, said).expect("coded") {
             let header = sender.stream.next(frame.time, sent == 0, Extensions::default());

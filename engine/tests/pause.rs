@@ -1,6 +1,7 @@
 //! Where nobody speaks: what is sent of it (DTX), and what the listener hears meanwhile.
 
 mod oneway;
+mod speech;
 
 use oneway::OneWay;
 use std::time::Duration;
@@ -14,11 +15,7 @@ const SECOND: usize = 16_000;
 
 /// Three seconds of talk, four of nothing, three of talk, all of it in a room that hisses.
 fn talk() -> Vec<i16> {
-    let wav = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/speech/librivox_austen_0870.wav");
-    let wav = std::fs::read(wav).expect("the speech");
-    let begin = wav.windows(4).position(|four| four == b"data").expect("samples") + 8;
-    let speech: Vec<i16> =
-        wav[begin..].chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect();
+    let speech = speech::reading();
     let mut dice = 1u32;
     let (mut low, mut before) = (0.0, 0.0);
     (0..10 * SECOND)

@@ -450,8 +450,7 @@ fn sounds(speech: &[i16], add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
             "lbrr",
             opus::EncoderConfig {
                 bitrate: Bitrate::from_kbps(24),
-                lbrr: true,
-                expected_loss_percent: 20,
+                lbrr: Some(20),
                 ..opus::EncoderConfig::default()
             },
             960,

@@ -81,6 +81,19 @@ fn copies_are_sent_only_to_those_who_read_them() {
 }
 
 #[test]
+fn an_answer_keeps_the_order_in_which_the_peer_likes_to_send() {
+    let reads = || Capabilities { audio_red: true, ..can() };
+    let mut offer = offer(&local("ann", 100), &reads(), &[line(Audio, Direction::SendRecv)]);
+    let order = |description: &Description| -> Vec<u8> {
+        description.media[0].codecs.iter().map(|codec| codec.payload_type).collect()
+    };
+    let answered = |offer: &Description| answer(offer, &local("bob", 200), &reads()).unwrap();
+    assert_eq!(order(&answered(&offer)), order(&offer));
+    offer.media[0].codecs.reverse();
+    assert_eq!(order(&answered(&offer)), order(&offer), "RFC 3264 §6.1");
+}
+
+#[test]
 fn repair_symbols_are_sent_only_to_those_who_read_them() {
     let wants = [line(Audio, Direction::SendRecv), line(Video, Direction::SendRecv)];
     let reads = || Capabilities { audio_red: true, audio_rlc: true, ..can() };

@@ -1,7 +1,7 @@
 // Measuring in real time on a machine that may be busy with something else.
 
-/** This process, like all others here, was kept waiting for so long: a browser makes sound every 10 ms, and misses a beat. */
-const STALL_MS = 15;
+/** This process, like all others here, was kept waiting for so long: nobody's sound survives that unharmed. */
+const STALL_MS = 30;
 
 /** Notices how late timers fire. */
 class Stalls {

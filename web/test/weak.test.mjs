@@ -46,8 +46,7 @@ test('a weak link costs delay, not words', () => steady(async () => {
     for (const { audio_received, seconds, concealed_percent, fps_decoded } of [figures, others]) {
       const arrived = 100 * audio_received / (seconds * PACKETS_A_SECOND);
       assert(arrived > 100 - lost / 3, `${arrived.toFixed(1)} % of the sound arrived, ${lost.toFixed(1)} % got lost at first`);
-      // Some come too late: with a busy machine more, since the browser's own threads wait as well.
-      assert(concealed_percent < lost, `${concealed_percent} % of the sound is made up, ${lost.toFixed(1)} % got lost`);
+      assert(concealed_percent < lost / 4, `${concealed_percent} % of the sound is made up, ${lost.toFixed(1)} % got lost`);
       assert(fps_decoded > 20, `${fps_decoded} pictures a second`);
     }
   } finally {

@@ -20,7 +20,7 @@ fn rates() -> impl Iterator<Item = (f64, Bitrate)> {
 pub fn quality(path: &Path) -> Chart {
     let line = |percent: u16| {
         let loss = Loss { permille: 10 * percent, run: path.loss.run };
-        let expected = |budget| adapt::expected(&Path { budget, loss, ..*path });
+        let expected = |budget| adapt::expected(&Path { budget, loss, ..*path }).map(|(_, heard)| heard);
         let name = if percent == 0 { "no loss".into() } else { format!("{percent} %") };
         Line { name, points: rates().map(|(kbps, budget)| (kbps, expected(budget))).collect() }
     };
@@ -32,8 +32,8 @@ pub fn quality(path: &Path) -> Chart {
 pub fn shares(path: &Path) -> Chart {
     let spent: Vec<_> = rates()
         .map(|(kbps, budget)| {
-            let path = Path { budget, ..*path };
-            (kbps, adapt::expected(&path).map(|_| adapt::plan(&path).spending(path.overhead)))
+            let best = adapt::expected(&Path { budget, ..*path });
+            (kbps, best.map(|(plan, _)| plan.spending(path.overhead)))
         })
         .collect();
     let line = |name: &str, part: fn(adapt::Spending) -> Bitrate| Line {

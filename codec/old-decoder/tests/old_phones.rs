@@ -116,8 +116,7 @@ fn every_rate_packet_time_and_protection_decodes_as_ours() {
             for (lbrr, dressing) in [(false, 0), (true, 0), (false, 1), (true, 2)] {
                 let config = EncoderConfig {
                     bitrate: Bitrate::from_kbps(kbps),
-                    lbrr,
-                    expected_loss_percent: if lbrr { 20 } else { 0 },
+                    lbrr: lbrr.then_some(20),
                     redundancy: dressing > 0,
                     ..Default::default()
                 };
@@ -206,8 +205,7 @@ fn losses_are_survived() {
         let samples = ms * 16;
         let config = EncoderConfig {
             bitrate: Bitrate::from_kbps(32),
-            lbrr: true,
-            expected_loss_percent: 20,
+            lbrr: Some(20),
             redundancy: true,
             ..Default::default()
         };

@@ -22,11 +22,9 @@ pub struct EncoderConfig {
     pub bitrate: Bitrate,
     /// How hard it works, 0–10. Default 9.
     pub complexity: u8,
-    /// Repeat important frames at low rate in the next packet (in-band FEC, RFC 6716 §2.1.7). Costs quality
-    /// at no loss, so it should follow the loss. Default off.
-    pub lbrr: bool,
-    /// The loss that LBRR is scaled to, in percent. Default 0.
-    pub expected_loss_percent: u8,
+    /// Repeat important frames at low rate in the next packet (in-band FEC, RFC 6716 §2.1.7), armed against so many
+    /// percent lost. Costs quality at no loss, so it should follow the loss. Default off.
+    pub lbrr: Option<u8>,
     /// Send next to nothing while the speaker is silent. Default off.
     pub dtx: bool,
     /// Code narrowband where the rate is so low that more is understood so. Neither deep PLC nor deep redundancy makes up
@@ -41,8 +39,7 @@ impl Default for EncoderConfig {
         EncoderConfig {
             bitrate: Bitrate::from_kbps(22),
             complexity: 9,
-            lbrr: false,
-            expected_loss_percent: 0,
+            lbrr: None,
             dtx: false,
             narrowband: true,
             redundancy: false,
@@ -107,7 +104,6 @@ impl Encoder {
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity.min(10)))?;
         encoder.set_lbrr(config.lbrr);
-        encoder.set_expected_loss(config.expected_loss_percent);
         encoder.set_dtx(config.dtx);
         Ok(encoder)
     }
@@ -140,14 +136,11 @@ impl Encoder {
         self.most = bytes.unwrap_or(LARGEST);
     }
 
-    /// Turns low-rate copies of earlier frames on or off.
-    pub fn set_lbrr(&mut self, on: bool) {
-        self.set_known(sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(on));
-    }
-
-    /// Tells how much loss to arm against, in percent.
-    pub fn set_expected_loss(&mut self, percent: u8) {
-        self.set_known(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(percent.min(100)));
+    /// Turns low-rate copies of earlier frames on, armed against so many percent lost, or off.
+    pub fn set_lbrr(&mut self, against: Option<u8>) {
+        self.set_known(sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(against.is_some()));
+        // Without copies too the codec would depend less on what may be lost, and spend bits on that.
+        self.set_known(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(against.unwrap_or(0).min(100)));
     }
 
     /// Turns discontinuous transmission on or off.

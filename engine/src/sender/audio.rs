@@ -61,7 +61,7 @@ pub struct AudioSender {
 /// larger than the mean holds up those behind it, which then are to be smaller.
 const CROSSING_PERMILLE: u64 = 1_150;
 
-/// In percent: the codec then repeats from 16 kbit/s on, not too coarsely.
+/// What in-band repair is armed against, in percent: the codec then repeats from 16 kbit/s on, not too coarsely.
 const IN_BAND_LOSS: u8 = 20;
 
 /// A speaker louder than this (−dBov, RFC 6464) is taken to speak.
@@ -79,15 +79,16 @@ impl AudioSender {
         path: &Path,
     ) -> Result<AudioSender, CodecError> {
         let planner = Planner::new(path);
+        let plan = planner.current();
         let encoder = Encoder::new(&EncoderConfig {
-            bitrate: planner.current().bitrate,
+            bitrate: plan.coded(),
+            lbrr: in_band(&plan),
             complexity: coding.effort.complexity(),
             dtx: coding.dtx,
-            narrowband: planner.current().narrowband,
+            narrowband: plan.narrowband,
             redundancy: path.peer.redundancy,
-            ..EncoderConfig::default()
         })?;
-        let mut sender = AudioSender {
+        Ok(AudioSender {
             stream,
             encoder,
             planner,
@@ -103,9 +104,7 @@ impl AudioSender {
             symbol: 0,
             thin: None,
             crossing: DataSize::ZERO,
-        };
-        sender.follow(sender.plan());
-        Ok(sender)
+        })
     }
 
     /// Takes the newest 10 ms, whose last sample was captured at `now`. Returns a coded frame when enough
@@ -248,9 +247,7 @@ impl AudioSender {
     }
 
     fn follow(&mut self, plan: Plan) {
-        let in_band = plan.protection == Protection::InBand;
-        self.encoder.set_lbrr(in_band);
-        self.encoder.set_expected_loss(if in_band { IN_BAND_LOSS } else { 0 });
+        self.encoder.set_lbrr(in_band(&plan));
         self.encoder.set_bitrate(plan.coded());
         self.encoder.set_narrowband(plan.narrowband);
     }
@@ -273,6 +270,10 @@ impl AudioSender {
         let ticks = since.as_micros() as u64 * u64::from(SAMPLE_RATE) * OPUS_TICKS_PER_SAMPLE / 1_000_000;
         Some(self.stream.sender_report(ntp, time + ticks))
     }
+}
+
+fn in_band(plan: &Plan) -> Option<u8> {
+    (plan.protection == Protection::InBand).then_some(IN_BAND_LOSS)
 }
 
 fn samples(duration: Duration) -> usize {

@@ -240,6 +240,8 @@ fn answer_line(offered: &Media, can: &Capabilities) -> Option<Media> {
     let mut codecs = vec![Codec { fmtp, feedback, ..codec.clone() }];
     let besides = [rtx, red, rlc].into_iter().flatten();
     codecs.extend(besides.map(|it| Codec { feedback: Vec::new(), ..it.clone() }));
+    // RFC 3264 §6.1: in the offer's order, which says what the peer likes to send. A browser sends copies if they come first.
+    codecs.sort_by_key(|it| offered.codecs.iter().position(|one| one.payload_type == it.payload_type));
     Some(Media {
         rejected: false,
         rtcp_mux: true,
