@@ -70,6 +70,37 @@ impl Arrivals {
     }
 }
 
+/// How late the latest packets came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lateness {
+    /// Above the fastest path, in µs, the oldest first.
+    latest: VecDeque<i64>,
+}
+
+/// Packets that lateness is told from: a second of short ones.
+const LATEST: usize = 48;
+
+impl Lateness {
+    pub(crate) fn push(&mut self, late: i64) {
+        if self.latest.len() == LATEST {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(late.max(0));
+    }
+
+    /// Seven of eight packets come no later than this, in µs.
+    pub(crate) fn usual(&self) -> i64 {
+        let mut sorted = [0; LATEST];
+        let count = self.latest.len();
+        sorted.iter_mut().zip(&self.latest).for_each(|(to, late)| *to = *late);
+        let most = count * 7 / 8;
+        sorted
+            .get_mut(..count)
+            .filter(|sorted| !sorted.is_empty())
+            .map_or(0, |sorted| *sorted.select_nth_unstable(most).1)
+    }
+}
+
 /// Whether a packet continues the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

@@ -12,7 +12,7 @@
 //!
 //! Not here: how long to hold (`target`), decoding, stretching itself.
 
-use crate::arrival::{Arrivals, Continuity, Verdict, ticks, transit};
+use crate::arrival::{Arrivals, Continuity, Lateness, Verdict, ticks, transit};
 use crate::buffer::{Buffer, Contents, Inserted, Stored};
 use crate::decision::{How, Playout, Stats, Stretch};
 use crate::edge::{Edge, MAX_PACKET};
@@ -75,6 +75,7 @@ pub struct JitterBuffer {
     patience: Duration,
     /// Where playout stands; `None` before the first packet has played.
     edge: Option<Edge>,
+    lateness: Lateness,
     continuity: Continuity,
     /// The media time of the newest packet.
     latest: MediaTime,
@@ -102,6 +103,7 @@ impl JitterBuffer {
             floor: Duration::ZERO,
             patience: Duration::ZERO,
             edge: None,
+            lateness: Lateness::default(),
             continuity: Continuity::default(),
             latest: MediaTime(0),
             cut: 0,
@@ -268,6 +270,12 @@ impl JitterBuffer {
         self.stats.target = self.target();
     }
 
+    /// How much later than on the fastest path a packet usually comes, as far as that is waited for: what the next packets
+    /// bring back comes so late, too.
+    pub fn lateness(&self) -> Duration {
+        Duration::from_micros(self.lateness.usual().min(self.target.micros()) as u64)
+    }
+
     /// The delay above the fastest path that is aimed at now.
     pub fn target(&self) -> Duration {
         Duration::from_micros(self.aim() as u64)
@@ -321,6 +329,9 @@ impl JitterBuffer {
             self.arrivals.on_arrival(now, transit, self.target.leeway());
         }
         if let Some(base) = self.arrivals.base() {
+            if coming == Coming::InOrder {
+                self.lateness.push(transit - base);
+            }
             self.target.on_arrival(transit, base, duration, coming);
         }
         self.stats.target = self.target();

@@ -32,6 +32,8 @@ use undertone_transport::recovery::rlc;
 use undertone_transport::rtcp::{PlayoutReport, Shares};
 use undertone_transport::stream::RecvStream;
 
+const LATENESS_STEP_MS: u64 = 20;
+
 /// Where 10 ms of played sound came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
@@ -89,7 +91,7 @@ pub struct AudioReceiver {
     formats: Formats,
     /// Undoes the sliding-window code.
     code: rlc::Decoder,
-    /// How far back the newest packets can bring others back; `None` while packets carry no repair.
+    /// How far back the newest packets can bring others back; `None` where their form has no room for repair.
     coded: Option<Duration>,
     patience: Patience,
     /// The longest that is waited for repairs.
@@ -176,7 +178,8 @@ impl AudioReceiver {
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        let reach = self.coded.unwrap_or_default().min(self.slack);
+        let lateness = coarse(self.jitter.lateness());
+        let reach = self.coded.map_or(Duration::ZERO, |reach| reach + lateness).min(self.slack);
         let patience = self.patience.update(now, self.stream.stats().lost, reach);
         let known = self.coded.is_some() || patience > Duration::ZERO;
         self.jitter.wait_for_repairs(known.then_some(patience.saturating_sub(EARLY)));
@@ -186,7 +189,7 @@ impl AudioReceiver {
             let queued = self.queue.duration();
             let (stream, coded) = (&self.stream, self.coded);
             let repairable = |seq| match coded {
-                Some(reach) => stream.expected_at(seq).map(|due| due + reach),
+                Some(reach) => stream.expected_at(seq).map(|due| due + reach + lateness),
                 None => stream.repairable_until(seq, rtt),
             };
             let playout = self.jitter.decide(now, queued, repairable);
@@ -358,6 +361,11 @@ impl AudioReceiver {
 const OPUS_CLOCK: u32 = SAMPLE_RATE * OPUS_TICKS_PER_SAMPLE as u32;
 
 /// Samples in a duration.
+/// Each move of playout is heard, so what changes little by little is followed in steps.
+fn coarse(lateness: Duration) -> Duration {
+    Duration::from_millis((lateness.as_micros() as u64).div_ceil(1_000).next_multiple_of(LATENESS_STEP_MS))
+}
+
 fn samples(duration: Duration) -> usize {
     (duration.as_micros() as u64 * u64::from(SAMPLE_RATE) / 1_000_000) as usize
 }

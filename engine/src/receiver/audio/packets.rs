@@ -77,10 +77,10 @@ impl AudioReceiver {
         };
         let protected = protected(carrier.payload, !carrier.partial);
         let recovered = self.code.receive(header, &carrier, &protected);
-        let ticks = self.code.reach().map(u64::from);
-        self.coded = ticks.map(|ticks| {
-            Duration::from_micros(ticks * 1_000_000 / u64::from(self.stream.config().clock_rate))
-        });
+        // Who sends in this form and repairs nothing says that there is nothing to wait for.
+        let ticks = u64::from(self.code.reach().unwrap_or_default());
+        let reach = ticks * 1_000_000 / u64::from(self.stream.config().clock_rate);
+        self.coded = Some(Duration::from_micros(reach));
         let own = rtp::Header { payload_type: self.stream.config().payload_type, ..*header };
         let packet = self.stream.receive(now, &own, carrier.payload);
         self.insert(now, packet, transform);
