@@ -348,6 +348,7 @@ impl Agent {
         pair.valid = true;
         pair.rtt = Some(rtt);
         pair.answered = now;
+        pair.answers += 1;
         pair.repeats = 0;
         let (nominated, asked) = (pair.nominated, request.sent);
         let jitter = spread(&mut self.rng, CONSENT_INTERVAL);
@@ -558,6 +559,14 @@ impl Agent {
     /// When the peer last proved that it wants our packets (RFC 7675).
     pub fn consent(&self) -> Timestamp {
         self.consent
+    }
+
+    /// Checks along paths that work, answered and not; an answer comes within `patience` or not at all.
+    pub(crate) fn toll(&self, now: Timestamp, patience: Duration) -> (u32, u32) {
+        let valid = self.pairs.iter().filter(|pair| pair.valid);
+        valid.fold((0, 0), |(answered, unanswered), pair| {
+            (answered + pair.answers, unanswered + pair.unanswered(now, patience))
+        })
     }
 
     /// The newest measured round trip.

@@ -16,6 +16,7 @@
 //! Not here: what is in the packets (`rtp`, `rtcp`, `stream`).
 
 mod gauge;
+mod toll;
 
 use crate::{PeerMisbehaved, TransportError, dtls, ice, srtp};
 use gauge::Gauge;
@@ -25,6 +26,8 @@ use rand_chacha::rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use toll::Handshake;
+pub use toll::Toll;
 use undertone_media::{DataSize, Timestamp, Transmit};
 
 /// What every datagram costs beside its bytes: IPv4 and UDP headers.
@@ -147,6 +150,8 @@ pub struct Stats {
     pub rtt: Option<Duration>,
     /// What the path from us carried while we connected.
     pub width: Width,
+    /// What the path took of what was sent to connect.
+    pub toll: Toll,
     /// Of the handshake, what was still on its way to the peer when there were keys.
     pub unanswered: DataSize,
 }
@@ -213,6 +218,7 @@ pub struct Session {
     early: Option<(SocketAddr, SocketAddr, Vec<u8>)>,
     keys: Option<Keys>,
     gauge: Gauge,
+    handshake: Handshake,
     unconfirmed: Option<Unconfirmed>,
     remote_addr: Option<SocketAddr>,
     over: bool,
@@ -237,6 +243,7 @@ impl Session {
             early: None,
             keys: None,
             gauge: Gauge::default(),
+            handshake: Handshake::default(),
             unconfirmed: None,
             remote_addr: None,
             over: false,
@@ -301,6 +308,9 @@ impl Session {
         let class = classify(bytes);
         if self.keys.is_none() {
             self.gauge.on_received(now, bytes.len(), class == Class::Dtls);
+            if class == Class::Dtls {
+                self.handshake.on_received(now);
+            }
         }
         match class {
             Class::Stun => self.receive_stun(now, from, to, bytes),
@@ -571,6 +581,7 @@ impl Session {
                 dtls::Event::Transmit(bytes) => {
                     if let Some(ice::Path { local, remote }) = path {
                         self.gauge.on_sent(now, bytes.len(), true);
+                        self.handshake.on_sent(now, bytes.len());
                         self.outbox.push_back(Output::Transmit(Transmit { to: remote, from: local, bytes }));
                     }
                 }
@@ -594,7 +605,17 @@ impl Session {
             // Now that the last flight is out.
             self.stats.width = self.gauge.width();
             self.stats.unanswered = self.gauge.unanswered();
+            self.stats.toll = self.toll(now);
         }
+    }
+
+    /// What the path took of checks and handshake together.
+    fn toll(&self, now: Timestamp) -> Toll {
+        let rtt = self.agent.rtt().or(self.handshake.round_trip()).unwrap_or_default();
+        let patience = toll::patience(rtt, self.stats.width);
+        let (answered, unanswered) = self.agent.toll(now, patience);
+        let handshake = self.handshake.toll(patience);
+        Toll { answered: answered + handshake.answered, unanswered: unanswered + handshake.unanswered }
     }
 
     fn note_path(&mut self) {

@@ -39,6 +39,8 @@ pub(super) struct Pair {
     pub(super) repeats: u32,
     pub(super) answered: Timestamp,
     pub(super) rtt: Option<Duration>,
+    /// Answers that came.
+    pub(super) answers: u32,
     open: VecDeque<Request>,
 }
 
@@ -53,6 +55,7 @@ impl Pair {
             repeats: 0,
             answered: Timestamp::ZERO,
             rtt: None,
+            answers: 0,
             open: VecDeque::new(),
         }
     }
@@ -80,6 +83,11 @@ impl Pair {
 
     pub(super) fn requested(&self, transaction: Transaction) -> bool {
         self.open.iter().any(|request| request.transaction == transaction)
+    }
+
+    /// Checks that have waited for an answer for longer than `rtt`.
+    pub(super) fn unanswered(&self, now: Timestamp, rtt: Duration) -> u32 {
+        self.open.iter().filter(|request| now.since(request.sent) > rtt).count() as u32
     }
 
     /// The request that an answer belongs to, once.
