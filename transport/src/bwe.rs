@@ -456,7 +456,9 @@ impl Cc for DelayLoss {
 
     fn on_tick(&mut self, now: Timestamp) {
         let Some(since) = self.unanswered else { return };
-        if now.since(since) >= SILENCE && now.since(self.silence_cut) >= SILENCE_STEP {
+        // Where packets get lost, so do reports.
+        let silence = SILENCE * 1000 / (1000 - self.loss.permille().min(800) as u32);
+        if now.since(since) >= silence && now.since(self.silence_cut) >= SILENCE_STEP {
             self.silence_cut = now;
             self.set(self.estimate.permille(800), Reason::Silence);
         }

@@ -13,8 +13,9 @@ use undertone_media::Timestamp;
 /// The best is kept per second for so many seconds: clocks drift and paths change, so none holds for ever,
 /// and a controller that drains its queue sees the true one more often than this.
 const BASE_SECONDS: usize = 10;
-/// Delays kept, by sending time.
+/// Delays kept, by sending time, and of how many packets at least: of few that come, most others being lost, longer ago.
 const MEMORY: Duration = Duration::from_secs(1);
+const MEMORY_PACKETS: usize = 3 * RECENT_PACKETS;
 /// The standing queue is the least over so long, more where there is noise, and so many packets.
 const RECENT: Duration = Duration::from_millis(100);
 const RECENT_PACKETS: usize = 4;
@@ -127,7 +128,9 @@ impl QueueMeter {
             self.first = delay;
         }
         self.delays.push_back((sent, delay));
-        while self.delays.front().is_some_and(|(at, _)| sent.since(*at) > MEMORY) {
+        while self.delays.len() > MEMORY_PACKETS
+            && self.delays.front().is_some_and(|(at, _)| sent.since(*at) > MEMORY)
+        {
             self.delays.pop_front();
         }
     }
