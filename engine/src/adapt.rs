@@ -25,7 +25,7 @@ pub use loss::LossMeter;
 pub(crate) use planner::HELD_FOR;
 pub use planner::Planner;
 
-use quality::{PACKETS, QUANTISERS, RATES};
+use quality::{LENGTHS, Length, QUANTISERS, RATES};
 use std::time::Duration;
 use survival::{Channel, ONE};
 use undertone_codec::opus::Redundancy;
@@ -38,6 +38,8 @@ pub struct Loss {
     pub permille: u16,
     /// How long losses last that come in runs, on average; zero where each packet has its own luck.
     pub run: Duration,
+    /// Hardly any packet's fate is known yet: what it took to connect stands in for it.
+    pub guessed: bool,
 }
 
 /// What the listener's end can do.
@@ -182,6 +184,8 @@ const REDUNDANCY_BITS: u64 = 70;
 const REDUNDANCY_BYTES: u64 = 5;
 /// So much better, in thousandths of PESQ, must a plan be for which packet time or patience move.
 const CLEARLY: i64 = 60;
+/// Fewer losses than this, of a thousand, are not guarded against on a thin path before they are seen.
+const GUESS_LEAST: u16 = 100;
 /// What a kbit/s on the wire is worth, in thousandths of PESQ: it is somebody's money, and somebody else's bandwidth.
 const KBPS_WORTH: i64 = 2;
 
@@ -247,11 +251,18 @@ pub fn expected(path: &Path) -> Option<(Plan, f64)> {
     Some((plan, 1.0 + (worth + paid) as f64 / 1000.0))
 }
 
+/// What a plan is made for. Where bytes are few, what is only guessed is worth none of them, unless connecting had its losses:
+/// most thin paths lose nothing, and to learn that the guess was wrong would move playout.
+fn believed(path: &Path) -> Path {
+    let doubtful = path.loss.guessed && path.loss.permille < GUESS_LEAST && path.budget < HEADERS_CHEAP;
+    Path { loss: if doubtful { Loss::default() } else { path.loss }, ..*path }
+}
+
 /// [`plan`], but keeps to the packet time and the patience of `current` unless another is clearly better: each move of
 /// either is heard. The listener waits for as long as `held` whatever the plan is, so that a shorter wait saves no delay.
 fn plan_near(path: &Path, current: Option<&Plan>, held: Duration) -> Plan {
-    search(path, current, held).chosen().unwrap_or(Plan {
-        packet: PACKETS[PACKETS.len() - 1].0,
+    search(&believed(path), current, held).chosen().unwrap_or(Plan {
+        packet: LENGTHS[LENGTHS.len() - 1].packet,
         bitrate: LEAST_RATE,
         protection: Protection::None,
         redundancy: None,
@@ -263,9 +274,14 @@ fn plan_near(path: &Path, current: Option<&Plan>, held: Duration) -> Plan {
 
 fn search<'a>(path: &'a Path, current: Option<&'a Plan>, held: Duration) -> Search<'a> {
     let mut search = Search { path, current, held, best: None, near: None };
-    let lengths = if path.budget >= HEADERS_CHEAP { 1 } else { PACKETS.len() };
-    for length in PACKETS.into_iter().take(lengths) {
-        let packet = length.0;
+    let longest = match path.budget {
+        budget if budget >= HEADERS_CHEAP => LENGTHS[0].packet,
+        // Long packets bear losses best, but what they cost in delay would stay if the guess proves wrong.
+        _ if path.loss.guessed => plan(&Path { loss: Loss::default(), ..*path }).packet,
+        _ => LENGTHS[LENGTHS.len() - 1].packet,
+    };
+    for length in LENGTHS.into_iter().take_while(|length| length.packet <= longest) {
+        let packet = length.packet;
         let channel = Channel::new(path.loss, packet);
         let window = if channel.lost() == 0 { 0 } else { path.slack.as_micros() / packet.as_micros() };
         let window = (window as usize).min(WINDOW_MAX);
@@ -305,11 +321,12 @@ impl Search<'_> {
     /// lost after waiting for 0, 1, 2, … packets.
     fn weigh(
         &mut self,
-        (packet, concealed_flaw, deep_flaw): (Duration, u64, u64),
+        length: Length,
         channel: &Channel,
         protection: impl Fn(u8) -> Protection,
         left: &[u64],
     ) {
+        let packet = length.packet;
         for (after, &left) in left.iter().enumerate() {
             // Repair of nothing is no protection.
             if matches!(protection(after as u8), Protection::Code { window: 0, .. }) {
@@ -324,7 +341,7 @@ impl Search<'_> {
             for quantiser in none.chain(quantisers.take(deep_enough)) {
                 let (concealed, deep, flaw) = match quantiser {
                     None => (left, 0, 0),
-                    Some((_, flaw, _)) => (dark, left - dark, flaw + deep_flaw),
+                    Some((_, flaw, _)) => (dark, left - dark, flaw),
                 };
                 let plan = Plan {
                     packet,
@@ -349,7 +366,7 @@ impl Search<'_> {
                     let timely =
                         self.path.delay.map_or(1_000_000, |path| quality::timely(path + wait + crossing));
                     let coded = quality::coded(packet, rate, plan.narrowband);
-                    let heard = quality::heard(coded, (concealed, concealed_flaw), (deep, flaw));
+                    let heard = quality::heard(length, coded, concealed, (deep, flaw));
                     let worth = heard * timely / 1_000_000 - cost.as_bps() as i64 * KBPS_WORTH / 1000;
                     let plan = Plan { reason: reason(&plan, left, deep), ..plan };
                     let near = |current: &Plan| (current.packet, current.patience) == (packet, plan.patience);
@@ -399,7 +416,7 @@ fn reason(plan: &Plan, left: u64, deep: u64) -> Reason {
         Reason::Torn
     } else if plan.protection != Protection::None || left > 0 {
         Reason::Lossy
-    } else if plan.packet == PACKETS[0].0 {
+    } else if plan.packet == LENGTHS[0].packet {
         Reason::Ample
     } else if plan.bitrate > Bitrate::from_kbps(8) {
         Reason::HeadersTooDear
@@ -418,7 +435,7 @@ mod tests {
         Path {
             budget: Bitrate::from_kbps(kbps),
             overhead: OVERHEAD,
-            loss: Loss { permille, run: Duration::ZERO },
+            loss: Loss { permille, ..Loss::default() },
             delay: Some(Duration::from_millis(37)),
             slack: Duration::from_millis(400),
             peer: Peer { code: true, copies: true, redundancy: true },
@@ -494,7 +511,7 @@ mod tests {
 
     #[test]
     fn runs_of_losses_are_waited_out() {
-        let outages = Loss { permille: 100, run: Duration::from_millis(100) };
+        let outages = Loss { permille: 100, run: Duration::from_millis(100), guessed: false };
         let plan = plan(&Path { loss: outages, ..path(95, 0) });
         assert!(plan.patience >= Duration::from_millis(160), "{plan:?}");
         assert!(plan.redundancy.is_some(), "{plan:?}");
@@ -515,7 +532,7 @@ mod tests {
         let known = Path { delay: None, overhead: DataSize::from_bytes(40), ..path(24, 500) };
         let plan = plan(&known);
         assert_eq!(plan.reason, Reason::Torn);
-        assert!(plan.redundancy.is_some() && plan.packet == Duration::from_millis(60), "{plan:?}");
+        assert!(plan.redundancy.is_some() && plan.packet == Duration::from_millis(120), "{plan:?}");
     }
 
     #[test]

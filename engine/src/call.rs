@@ -37,13 +37,8 @@ const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 const MANY_LOST: u16 = 600;
 /// From the microphone's step to the speaker's, codec included, without the path.
 const DEVICE_DELAY: Duration = Duration::from_millis(17);
-/// Finding each other takes two round trips, a third where they differ, and what the ends need themselves. Longer, and a
-/// packet was lost.
-const ROUGH_ABOVE: Duration = Duration::from_millis(40);
-/// Longer than this, and about every second packet was.
-const VERY_ROUGH_ABOVE: Duration = Duration::from_millis(1_000);
-/// What a handshake is larger than three checks, both ways together.
-const HANDSHAKE: DataSize = DataSize::from_bytes(1_100);
+/// Where so many of a thousand got lost while connecting, the first packets are waited for as if some of them were.
+const ROUGH: u16 = 150;
 /// Taken for the round trip until it is known.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Output kept for an owner who does not poll; beyond it, datagrams are dropped as a full socket would.
@@ -394,16 +389,6 @@ impl Call {
         }
     }
 
-    /// Packets got lost before there was any media.
-    fn on_rough_start(&mut self, now: Timestamp, very: bool) {
-        self.path.on_rough_start(very);
-        for slot in &mut self.slots {
-            if let Receiver::Audio(receiver) = &mut slot.receiver {
-                receiver.on_rough_start(now);
-            }
-        }
-    }
-
     fn drain_session(&mut self, now: Timestamp) {
         while let Some(output) = self.session.poll() {
             match output {
@@ -418,15 +403,17 @@ impl Call {
                     self.setup = Some(setup);
                     // A round trip that could not be measured tells of losses, not of a thin path.
                     let stats = *self.session.stats();
-                    let rtt = stats.rtt.unwrap_or_default();
                     let thin = stats.width.thin();
                     self.path.start(now, stats.width, stats.rtt, setup, self.camera.is_some());
                     // What is said before the peer has keys would wait behind them, and all that follows behind it.
                     self.quiet_until = now + thin.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
-                    let crossing = thin.map_or(Duration::ZERO, |rate| HANDSHAKE / rate);
-                    let excess = setup.saturating_sub(rtt * 3 + crossing);
-                    if excess > ROUGH_ABOVE {
-                        self.on_rough_start(now, excess > VERY_ROUGH_ABOVE);
+                    self.path.on_connected(stats.toll);
+                    if self.path.loss().permille >= ROUGH {
+                        for slot in &mut self.slots {
+                            if let Receiver::Audio(receiver) = &mut slot.receiver {
+                                receiver.on_rough_start(now);
+                            }
+                        }
                     }
                     self.events.push_back(Event::Connected { setup });
                 }

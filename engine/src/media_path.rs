@@ -8,7 +8,7 @@ use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{self, Extension, ExtensionMap};
-use undertone_transport::session::{Session, UDP_IP_BYTES, Width};
+use undertone_transport::session::{Session, Toll, UDP_IP_BYTES, Width};
 
 /// RTP's fixed header.
 const RTP_BYTES: u64 = 12;
@@ -198,9 +198,9 @@ impl MediaPath {
         }
     }
 
-    /// Packets got lost before there was any media.
-    pub(crate) fn on_rough_start(&mut self, very: bool) {
-        self.losses.on_rough_start(very);
+    /// What connecting took: so many questions were answered, so many were not.
+    pub(crate) fn on_connected(&mut self, toll: Toll) {
+        self.losses.on_connected(toll.answered, toll.unanswered);
     }
 
     /// How packets get lost lately.

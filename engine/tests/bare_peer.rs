@@ -19,7 +19,7 @@ fn listen(loss_permille: u16) -> (Protection, u64, u64) {
     let path = Path {
         budget: Bitrate::from_kbps(60),
         overhead: DataSize::from_bytes(56),
-        loss: Loss { permille: loss_permille, run: Duration::ZERO },
+        loss: Loss { permille: loss_permille, ..Loss::default() },
         delay: Some(Duration::from_millis(40)),
         slack: Duration::from_millis(400),
         peer: Peer::default(),

@@ -19,7 +19,7 @@ fn rates() -> impl Iterator<Item = (f64, Bitrate)> {
 /// What a listener is expected to hear of the best plan for each rate, as PESQ-WB, at four losses and this path's patience.
 pub fn quality(path: &Path) -> Chart {
     let line = |percent: u16| {
-        let loss = Loss { permille: 10 * percent, run: path.loss.run };
+        let loss = Loss { permille: 10 * percent, ..path.loss };
         let expected = |budget| adapt::expected(&Path { budget, loss, ..*path }).map(|(_, heard)| heard);
         let name = if percent == 0 { "no loss".into() } else { format!("{percent} %") };
         Line { name, points: rates().map(|(kbps, budget)| (kbps, expected(budget))).collect() }

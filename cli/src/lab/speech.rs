@@ -194,7 +194,7 @@ fn path(args: &LabSpeechArgs, link: &Network) -> Path {
     Path {
         budget: Bitrate::from_bps((args.wire_kbps * 1000.0).round() as u64),
         overhead: HEADERS,
-        loss: Loss { permille: permille as u16, run },
+        loss: Loss { permille: permille as u16, run, guessed: false },
         delay: None,
         slack: Duration::from_millis(args.lookahead_ms),
         peer: Peer { code: true, copies: true, redundancy: true },

@@ -27,8 +27,9 @@ pub struct LossMeter {
     expected: Expected,
 }
 
-/// What is remembered.
+/// What is remembered: so long, and so many packets, of which long ones tell less.
 const MEMORY: Duration = Duration::from_secs(4);
+const MEMORY_PACKETS: usize = 80;
 /// If this holds far more losses than chance makes of the rest, it counts alone: protection is to be there half a second
 /// after losses begin. Several runs of them: one long one is an outage, and over when it is known of.
 const RECENT: Duration = Duration::from_millis(700);
@@ -47,6 +48,8 @@ impl Default for Expected {
 }
 
 const EXPECTED_PACKETS: u64 = 16;
+/// The same, as if so many questions had told of it.
+const EXPECTED_EXCHANGES: u64 = 3;
 
 /// Packets lost in a row.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +57,27 @@ struct Run {
     end: Timestamp,
     packets: u64,
     time: Duration,
-    /// Lost of a thousand around it, outages left out: what chance it stands against.
-    around: u64,
+    /// What chance it stands against: the losses around it.
+    around: Around,
+}
+
+/// Losses, outages left out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Around {
+    /// Lost of a thousand.
+    permille: u64,
+    /// Of how many packets that is known.
+    packets: u64,
+}
+
+impl Around {
+    /// So many of a thousand may get lost where so many of these packets were: 2.5 standard deviations more (Wilson, 1927).
+    /// A few packets tell little, and what is taken for an outage decides the plan for long.
+    fn at_most(self) -> u64 {
+        let packets = self.packets + EXPECTED_PACKETS;
+        let variance = packets * self.permille * (1000 - self.permille) + 6_250_000 / 4;
+        ((self.permille * packets + 3_125 + 5 * variance.isqrt() / 2) / (packets + 6)).min(1000)
+    }
 }
 
 /// Runs over which their mean is taken, and how many there must be.
@@ -73,9 +95,15 @@ const OUTAGE_PER: u64 = 1_000;
 const OUTAGE_MAX: u64 = 240;
 
 impl LossMeter {
-    /// Finding each other took so long that something must have been lost, or, if `very` long, about every second packet.
-    pub fn on_rough_start(&mut self, very: bool) {
-        self.expected = Expected(if very { 500 } else { 200 });
+    /// To connect, so much was asked that was answered, and so much that was not: each a datagram there and one back.
+    pub fn on_connected(&mut self, answered: u32, unanswered: u32) {
+        let Expected(expected) = Expected::default();
+        let returns = (1000 - u64::from(expected)).pow(2) / 1000;
+        let answered = u64::from(answered) * 1000 + EXPECTED_EXCHANGES * returns;
+        let asked = answered + u64::from(unanswered) * 1000 + EXPECTED_EXCHANGES * (1000 - returns);
+        // There and back: the root of both.
+        let came = (answered * 1_000_000 / asked).isqrt();
+        self.expected = Expected(expected.max((1000 - came) as u16));
     }
 
     /// A packet was lost or came; told in the order of sending.
@@ -90,22 +118,26 @@ impl LossMeter {
                 end: sent,
                 packets: self.run.0,
                 time: sent.since(self.run.1),
-                around: 0,
+                around: Around::default(),
             });
             self.run.0 = 0;
         }
         self.began.get_or_insert(sent);
         self.packets.push_back((sent, lost));
-        while self.packets.front().is_some_and(|&(at, _)| sent.since(at) > MEMORY) {
+        while self.packets.len() > MEMORY_PACKETS
+            && self.packets.front().is_some_and(|&(at, _)| sent.since(at) > MEMORY)
+        {
             self.packets.pop_front();
         }
         while self.runs.front().is_some_and(|run| sent.since(run.end) > OUTAGES_FOR) {
             self.runs.pop_front();
         }
         // Also what comes after a run tells what it stands against: losses that have just begun, and those that are over.
-        let around = self.around(sent);
-        for run in self.runs.iter_mut().rev().take_while(|run| sent.since(run.end) <= MEMORY) {
-            run.around = run.around.max(around);
+        let around = self.around();
+        let oldest = self.oldest();
+        for run in self.runs.iter_mut().rev().take_while(|run| run.end >= oldest) {
+            run.around.permille = run.around.permille.max(around.permille);
+            run.around.packets = run.around.packets.max(around.packets);
         }
     }
 
@@ -113,7 +145,7 @@ impl LossMeter {
     pub fn loss(&self) -> Loss {
         let Expected(expected) = self.expected;
         let Some(&(newest, _)) = self.packets.back() else {
-            return Loss { permille: expected, run: Duration::ZERO };
+            return Loss { permille: expected, run: Duration::ZERO, guessed: true };
         };
         let mut permille = self.share(newest);
         let mut run = self.mean_run();
@@ -126,7 +158,13 @@ impl LossMeter {
         }
         let step = if permille < 50 { 10 } else { 25 };
         let rounded = (permille.next_multiple_of(step).min(950)) as u16;
-        Loss { permille: rounded, run }
+        let (packets, lost) = count(self.packets.iter());
+        Loss { permille: rounded, run, guessed: lost == 0 && packets < EXPECTED_PACKETS }
+    }
+
+    /// Since when packets are remembered.
+    fn oldest(&self) -> Timestamp {
+        self.packets.front().map_or(Timestamp::ZERO, |(at, _)| *at)
     }
 
     fn within(&self, newest: Timestamp, span: Duration) -> (u64, u64) {
@@ -136,7 +174,7 @@ impl LossMeter {
     /// Lost of a thousand, however they came.
     fn share(&self, newest: Timestamp) -> u64 {
         let Expected(expected) = self.expected;
-        let (packets, lost) = self.within(newest, MEMORY);
+        let (packets, lost) = count(self.packets.iter());
         let permille = (lost * 1000 + EXPECTED_PACKETS * u64::from(expected)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = self.within(newest, RECENT);
         let runs = self.runs.iter().filter(|run| newest.since(run.end) <= RECENT).count();
@@ -149,15 +187,18 @@ impl LossMeter {
 
     /// Whether losses of which `permille` are remembered have ended.
     fn is_over(&self, newest: Timestamp, permille: u64) -> bool {
-        let (packets, lost) = self.within(newest, MEMORY);
-        let (clear, clear_lost) = self.within(newest, CLEAR);
-        let before = self.runs.back().map_or(0, |run| run.around).max(permille);
-        clear_lost == 0 && clear * before >= 5_000 || lost == 0 && packets > EXPECTED_PACKETS
+        let clear = self.packets.iter().rev().take_while(|(_, lost)| !lost).count() as u64;
+        let since = self.packets.iter().rev().find(|(_, lost)| *lost).map(|(at, _)| newest.since(*at));
+        let before = self.runs.back().map_or(0, |run| run.around.permille).max(permille);
+        match since {
+            Some(since) => since >= CLEAR && clear * before >= 5_000,
+            None => clear > EXPECTED_PACKETS,
+        }
     }
 
     /// What outages there were make likely: lost of a thousand, what is lost beside them included, and how long they last.
     fn outages(&self, newest: Timestamp) -> Option<(u64, Duration)> {
-        let outages = self.runs.iter().filter(|run| run.packets >= never_by_chance(run.around));
+        let outages = self.runs.iter().filter(|run| run.packets >= never_by_chance(run.around.at_most()));
         let (outage, squares) = outages.fold((OUTAGE, 2 * OUTAGE * OUTAGE), |(sum, squares), run| {
             let ms = run.time.as_millis() as u64;
             (sum + ms, squares + ms * ms)
@@ -169,35 +210,42 @@ impl LossMeter {
         let share = (outage + 2 * OUTAGE) * 1000 / (known + 3 * OUTAGE_PER);
         // By how they hit packets, of which long ones hit most: twice the mean, if they end by chance.
         let length = (squares / outage / 2).next_multiple_of(20).min(OUTAGE_MAX);
-        Some((self.around(newest) + share, Duration::from_millis(length)))
+        Some((self.around().permille + share, Duration::from_millis(length)))
     }
 
     /// How long losses last that come in no single run too long for chance, but in longer ones than chance makes on average;
     /// zero if they do not.
     fn mean_run(&self) -> Duration {
-        let recent = self.runs.iter().rev().take(RUNS);
-        // In tenths of what chance makes: 1 / (1 − share).
-        let (count, tenths, time) = recent.fold((0, 0, Duration::ZERO), |(count, tenths, time), run| {
-            let lucky = 1000 - run.around.min(900);
-            (count + 1, tenths + run.packets * 10 * lucky / 1000, time + run.time)
-        });
-        if count < RUNS_LEAST || tenths <= 18 * count {
+        let (mut count, mut packets, mut time) = (0, 0, Duration::ZERO);
+        // What chance makes of so many runs, in thousandths of a packet, and the variance of that in thousandths of a square.
+        let (mut likely, mut variance) = (0, 0);
+        for run in self.runs.iter().rev().take(RUNS) {
+            let lost = run.around.at_most().min(900);
+            (count, packets, time) = (count + 1, packets + run.packets, time + run.time);
+            likely += 1_000_000 / (1000 - lost);
+            variance += lost * 1_000_000 / (1000 - lost).pow(2);
+        }
+        // Nearly twice what is likely, and no luck: four standard deviations.
+        let lucky = (likely + 4 * (variance * 1000).isqrt()).max(likely * 18 / 10);
+        if count < RUNS_LEAST || packets * 1000 <= lucky {
             return Duration::ZERO;
         }
         Duration::from_millis((time.as_millis() as u64 / count).next_multiple_of(20))
     }
 
-    /// Lost of a thousand packets in [`MEMORY`], those of outages left out.
-    fn around(&self, newest: Timestamp) -> u64 {
-        let (packets, lost) = count(self.packets.iter());
+    /// Losses of late, those of outages left out.
+    fn around(&self) -> Around {
+        let (oldest, (packets, lost)) = (self.oldest(), count(self.packets.iter()));
         let beside = |likely: u64| {
             let least = never_by_chance(likely);
-            let recent = self.runs.iter().rev().take_while(|run| newest.since(run.end) <= MEMORY);
+            let recent = self.runs.iter().rev().take_while(|run| run.end >= oldest);
             let gone: u64 = recent.map(|run| run.packets).filter(|packets| *packets >= least).sum();
-            lost.saturating_sub(gone) * 1000 / (packets.saturating_sub(gone) + EXPECTED_PACKETS)
+            let packets = packets.saturating_sub(gone);
+            let permille = lost.saturating_sub(gone) * 1000 / (packets + EXPECTED_PACKETS);
+            Around { permille, packets }
         };
         // Twice, since outages make chance look greater than it is.
-        beside(beside(lost * 1000 / packets.max(1)))
+        beside(beside(lost * 1000 / packets.max(1)).permille)
     }
 }
 
@@ -267,10 +315,20 @@ mod tests {
         let mut meter_at_start = LossMeter::default();
         assert_eq!(meter_at_start.loss().permille, 80);
         assert_eq!(meter(100, |_| false).loss(), Loss::default());
-        meter_at_start.on_rough_start(false);
-        assert_eq!(meter_at_start.loss().permille, 200);
-        meter_at_start.on_rough_start(true);
-        assert_eq!(meter_at_start.loss().permille, 500);
+    }
+
+    #[test]
+    fn what_it_took_to_connect_tells_of_the_first_losses() {
+        let expected = |answered, unanswered| {
+            let mut meter = LossMeter::default();
+            meter.on_connected(answered, unanswered);
+            meter.loss().permille
+        };
+        assert_eq!(expected(3, 0), 80, "it may have been luck");
+        // Half the exchanges fail at 30 % loss, three of four at 50 %, nine of ten at 70 %.
+        assert!((200..=300).contains(&expected(3, 4)), "{}", expected(3, 4));
+        assert!((350..=500).contains(&expected(3, 10)), "{}", expected(3, 10));
+        assert!((500..=700).contains(&expected(3, 27)), "{}", expected(3, 27));
     }
 
     #[test]

@@ -71,7 +71,7 @@ mod tests {
         Path {
             budget: Bitrate::from_kbps(kbps),
             overhead: DataSize::from_bytes(56),
-            loss: Loss { permille, run: Duration::ZERO },
+            loss: Loss { permille, ..Loss::default() },
             delay: Some(Duration::from_millis(37)),
             slack: Duration::from_millis(400),
             peer: Peer { code: true, copies: true, redundancy: true },

@@ -2,9 +2,9 @@
 //!
 //! Why: rate given to speech and rate given to protection can only be weighed in one currency. It is PESQ-WB (ITU-T
 //! P.862.2) above 1, in thousandths. What `undertone lab speech` and PESQ say of many voices follows one simple law:
-//! *flaws add*. The flaw is the inverse of the quality; coding has one, concealed speech adds about 4.5 for the whole
-//! of it, speech brought back from deep redundancy about 1, by how finely it was quantised. `bench/adapt.py` measures
-//! the tables again.
+//! *flaws add*. The flaw is the inverse of the quality; coding has one, speech brought back from deep redundancy adds about
+//! 1 for the whole of it, by how finely it was quantised, and concealed speech about 2.5, and more the closer gaps come: it
+//! is made up from what was heard before. How long gaps are makes little difference. `bench/adapt.py` measures the tables again.
 
 use super::survival::ONE;
 use std::time::Duration;
@@ -31,25 +31,42 @@ const HOPELESS: u64 = 10_000;
 pub(super) const QUANTISERS: [(u8, u64, u64); 5] =
     [(2, 760, 66), (4, 930, 54), (6, 1_150, 40), (8, 1_480, 27), (10, 1_850, 18)];
 
-/// Packet times: libopus codes frames of up to 60 ms, so longer packets hold two. The flaw that concealed speech adds, and
-/// what speech from deep redundancy adds beside its quantiser's flaw: the more seams, or the longer the gaps, the more.
-pub(super) const PACKETS: [(Duration, u64, u64); 4] = [
-    (Duration::from_millis(20), 4_000, 350),
-    (Duration::from_millis(40), 4_500, 250),
-    (Duration::from_millis(60), 6_500, 0),
-    (Duration::from_millis(120), 7_000, 300),
+/// A packet time, and what is heard of speech that is missing in such packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Length {
+    pub(super) packet: Duration,
+    /// The flaw that concealed speech adds, in thousandths for the whole of it, as long as it is little; and how much that grows
+    /// with its share.
+    concealed: u64,
+    crowded: u64,
+    /// What speech from deep redundancy adds beside its quantiser's flaw: the more seams, the more.
+    deep: u64,
+}
+
+const fn length(ms: u64, concealed: u64, crowded: u64, deep: u64) -> Length {
+    Length { packet: Duration::from_millis(ms), concealed, crowded, deep }
+}
+
+/// Packet times that are weighed: libopus codes frames of up to 60 ms, so longer packets hold two.
+pub(super) const LENGTHS: [Length; 4] = [
+    length(20, 2_600, 14_000, 350),
+    length(40, 2_500, 24_000, 330),
+    length(60, 2_600, 23_000, 200),
+    length(120, 2_200, 24_000, 40),
 ];
 
 /// The flaw of coded speech of which nothing is missing, at one of [`RATES`].
 pub(super) fn coded(packet: Duration, rate: (u64, u64, u64), narrowband: bool) -> u64 {
     let narrow = NARROW.iter().find(|narrow| narrowband && narrow.0 == rate.0);
     let (_, short, long) = *narrow.unwrap_or(&rate);
-    1_000_000 / if packet <= PACKETS[0].0 { short } else { long }
+    1_000_000 / if packet <= LENGTHS[0].packet { short } else { long }
 }
 
-/// The quality that is left when this share is concealed and that one deep redundancy, in millionths.
-pub(super) fn heard(coded: u64, (concealed, flaw): (u64, u64), (deep, deep_flaw): (u64, u64)) -> i64 {
-    let flaw = coded + flaw * concealed / ONE + deep_flaw * deep / ONE;
+/// The quality that is left when so much is concealed and so much comes from deep redundancy, in millionths, the latter with
+/// this flaw of its quantiser.
+pub(super) fn heard(length: Length, coded: u64, concealed: u64, (deep, flaw): (u64, u64)) -> i64 {
+    let missing = (length.concealed + length.crowded * concealed / ONE) * concealed / ONE;
+    let flaw = coded + missing + (length.deep + flaw) * deep / ONE;
     (1_000_000 / flaw.min(HOPELESS)) as i64
 }
 

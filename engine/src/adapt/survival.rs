@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn random(permille: u16) -> Channel {
-        Channel::new(Loss { permille, run: Duration::ZERO }, Duration::from_millis(20))
+        Channel::new(Loss { permille, ..Loss::default() }, Duration::from_millis(20))
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn long_runs_outlast_short_windows() {
-        let outage = Loss { permille: 200, run: Duration::from_millis(200) };
+        let outage = Loss { permille: 200, run: Duration::from_millis(200), guessed: false };
         let short = Channel::new(outage, Duration::from_millis(20));
         let long = Channel::new(outage, Duration::from_millis(120));
         assert!(short.unrepaired(8, 5)[5] > 2 * random(200).unrepaired(8, 5)[5]);

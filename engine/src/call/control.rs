@@ -133,7 +133,8 @@ impl Call {
         if !self.session.is_connected() {
             return;
         }
-        if let Some(rtt) = self.session.stats().rtt {
+        // Where many are lost, a report may be the first to tell.
+        if let Some(rtt) = self.session.stats().rtt.or(self.control.rtt) {
             self.path.on_round_trip(now, rtt);
             self.control.rtt = self.control.rtt.or(Some(rtt));
         }

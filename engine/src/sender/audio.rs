@@ -194,7 +194,13 @@ impl AudioSender {
             // Copies are of the packets right before, and these are not remembered now.
             self.before.clear();
         }
-        match (plan.protection, self.formats) {
+        // On a thin path nothing is sent again: it would delay all that follows. A code that repairs nothing costs two bytes
+        // and says so, and that there is nothing to wait for.
+        let protection = match plan.protection {
+            Protection::None if self.thin.is_some() => Protection::Code { window: 0, permille: 0 },
+            protection => protection,
+        };
+        match (protection, self.formats) {
             (Protection::Code { window, permille }, Formats { rlc: Some(rlc), .. }) => {
                 let mean = plan.bitrate.as_bps() as u128 * plan.packet.as_micros() / 8_000_000;
                 let ideal = rlc::symbol_size(mean as usize);
