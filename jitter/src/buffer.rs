@@ -72,6 +72,11 @@ impl Buffer {
         self.packets.values().next()
     }
 
+    /// The packet whose turn is last.
+    pub(crate) fn newest(&self) -> Option<&Stored> {
+        self.packets.values().next_back()
+    }
+
     pub(crate) fn take_first(&mut self) -> Option<Stored> {
         self.packets.pop_first().map(|(_, stored)| stored)
     }

@@ -63,6 +63,18 @@ const LONG_SILENCE: Duration = Duration::from_secs(1);
 /// More missing packets in a row than this are not made up one by one.
 const MAX_MISSING: u64 = 1000;
 
+/// So much made up in one stall is heard as a gap: what comes in crumbs from then on is held together.
+const STALL: Duration = Duration::from_millis(40);
+
+/// What is played in a stall should last for so long before the next gap.
+const LASTING: Duration = Duration::from_millis(400);
+
+/// Crumbs are held no longer than this.
+const LONGEST_HOLD: Duration = Duration::from_millis(500);
+
+/// A shorter standstill is no outage, whose words are waited for.
+const OUTAGE: Duration = Duration::from_millis(80);
+
 /// One stream's jitter buffer.
 #[derive(Debug)]
 pub struct JitterBuffer {
@@ -85,8 +97,12 @@ pub struct JitterBuffer {
     waited: i64,
     /// Nobody speaks in what was played last.
     pause: bool,
-    /// How much talk was hurried lately, in µs.
+    /// How much talk was ordered to be cut lately, in µs.
     hurried: i64,
+    /// How much was made up since a packet last came in time.
+    stalled: Duration,
+    /// What was lost in the stall is waited for.
+    awaited: bool,
     stats: Stats,
 }
 
@@ -110,6 +126,8 @@ impl JitterBuffer {
             waited: 0,
             pause: false,
             hurried: 0,
+            stalled: Duration::ZERO,
+            awaited: false,
             stats,
         }
     }
@@ -181,6 +199,9 @@ impl JitterBuffer {
             return Playout::Wait;
         }
         let Some(first) = self.buffer.first() else { return self.starve(queued) };
+        if self.is_trickling(now) {
+            return self.starve(queued);
+        }
         let (seq, time, duration) = (first.packet.seq, first.packet.time, first.contents.duration);
         // When it would be decoded and when it should: above zero it is due. What is queued does not count,
         // since a packet that comes after this tick comes too late, however much is queued.
@@ -194,6 +215,10 @@ impl JitterBuffer {
             return self.play(now, queued, overdue);
         };
         let missing = seq.ahead_of(edge.seq).max(0) as u64;
+        if missing > 0 && self.awaits_resends(now, &edge, repairable(edge.seq)) {
+            self.awaited = true;
+            return self.starve(queued);
+        }
         let gap = time.since(edge.time, self.config.clock_rate);
         // Nothing says how long a missing packet was; it was like its neighbours.
         let packet = edge.packet.max(duration);
@@ -333,6 +358,9 @@ impl JitterBuffer {
                 self.lateness.push(transit - base);
             }
             self.target.on_arrival(transit, base, duration, coming);
+            if transit <= base + self.aim() {
+                self.stalled = Duration::ZERO;
+            }
         }
         self.stats.target = self.target();
     }
@@ -373,6 +401,41 @@ impl JitterBuffer {
         }
     }
 
+    /// Packets ran out, and when they came again many were missing that are being sent again: the talk stood still, and stands
+    /// still for a round trip more, so that no word of it is lost. The delay that this makes is what outages ask for if more
+    /// come, and is made good like that of any stall if not. Where repairs come by themselves, the sender has weighed how
+    /// much of an outage they mend.
+    fn awaits_resends(&self, now: Timestamp, edge: &Edge, until: Option<Timestamp>) -> bool {
+        let begun = edge.starved >= OUTAGE && edge.starved <= LONG_SILENCE && !edge.pause;
+        let Some(first) = self.buffer.first().filter(|_| begun && !self.target.trusts()) else { return false };
+        until.is_some_and(|until| until > now) && now.since(first.packet.arrival) <= LONGEST_HOLD
+    }
+
+    /// Packets ran out, and what has come since would soon run out again: a stall goes on that lets a packet through now
+    /// and then. To play each as it comes is a gap after each; to hold them a little longer is one gap, and what follows
+    /// lasts a while. A path that is over its stall sends more than real time, so nothing is held then.
+    fn is_trickling(&self, now: Timestamp) -> bool {
+        let (Some(edge), Some(first), Some(newest)) = (self.edge, self.buffer.first(), self.buffer.newest())
+        else {
+            return false;
+        };
+        if edge.starved.is_zero() || edge.starved > LONG_SILENCE || edge.pause || self.stalled < STALL {
+            return false;
+        }
+        let due = self.arrivals.base().unwrap_or(0) + self.aim();
+        let in_time = transit(newest.packet.arrival, newest.packet.time, self.config.clock_rate) <= due;
+        let elapsed = now.since(first.packet.arrival);
+        if in_time || elapsed > LONGEST_HOLD {
+            return false;
+        }
+        let held = self.buffer.duration();
+        let came = held.saturating_sub(first.contents.duration).min(elapsed);
+        // Played while more comes at the same pace, `held` lasts for held / (1 − pace).
+        let missing = elapsed.saturating_sub(came).as_micros();
+        held.as_micros() * elapsed.as_micros().max(1) < LASTING.as_micros() * missing
+            || elapsed.is_zero() && held < LASTING
+    }
+
     /// Nothing is here to play: what is missing of the next 10 ms, and no more, since each millisecond made up is one
     /// more of delay.
     fn starve(&mut self, queued: Duration) -> Playout {
@@ -384,6 +447,7 @@ impl JitterBuffer {
         let duration = (QUANTUM * quanta).min(TICK);
         edge.starved += duration;
         edge.made_up = true;
+        self.stalled += duration;
         if edge.pause || edge.starved > LONG_SILENCE {
             edge.starved_silent += duration;
             self.stats.silence += duration;
@@ -414,6 +478,11 @@ impl JitterBuffer {
     /// happened. What comes back of it later is not played any more; it would push back all that follows, only for
     /// playout to hurry after it. Only where playout has to gain delay anyway, or has too much, it moves now.
     fn pass_over(&mut self, now: Timestamp, mut edge: Edge, stall: Duration) {
+        let awaited = std::mem::take(&mut self.awaited);
+        if awaited && self.buffer.first().is_some_and(|first| first.packet.seq == edge.seq) {
+            self.edge = Some(edge);
+            return;
+        }
         let rate = self.config.clock_rate;
         let due = self.arrivals.base().unwrap_or(0) + self.aim();
         let late = transit(now, edge.time, rate) - due;
@@ -505,15 +574,16 @@ impl JitterBuffer {
         let excess = overdue.min(self.waited);
         let mut step = shorten(overdue, span, self.pause);
         self.hurried -= self.hurried / PATIENCE_PACKETS;
-        if !self.pause && excess >= FASTER_ABOVE {
-            if self.hurried > PATIENCE {
-                step = step.min(span * 3 / 10);
-            }
-            self.hurried += step;
+        if !self.pause && self.hurried > PATIENCE {
+            step = step.min(span * HURRIED_PERMILLE / 1000);
         }
         self.cut = if excess < FASTER_ABOVE { 0 } else { (self.cut + step).min(excess) };
         let stretch = if self.cut >= LEAST_CUT.min(span / 2) {
-            Stretch::Faster(micros(std::mem::take(&mut self.cut).min(span * 3 / 4)))
+            let by = std::mem::take(&mut self.cut).min(span * 3 / 4);
+            if !self.pause {
+                self.hurried += by;
+            }
+            Stretch::Faster(micros(by))
         } else if overdue <= -SLOWER_BELOW {
             Stretch::Slower(micros(lengthen(-overdue, span)))
         } else {
@@ -545,11 +615,15 @@ const FASTER_ABOVE: i64 = 10_000;
 const LEAST_CUT: i64 = 10_000;
 
 /// Talk that is hurried more than this, in µs, is hurried less from then on: one stall is best made good at once, but
-/// where they keep coming speech would never be heard at a pace that can be followed.
-const PATIENCE: i64 = 1_200_000;
+/// where they keep coming speech would never be heard at a pace that can be followed. What is ordered counts; a second
+/// made good takes orders for half as much again, since they go by pitch periods.
+const PATIENCE: i64 = 1_500_000;
 
-/// How fast that is forgotten (to 1/e), in packets: half a minute.
-const PATIENCE_PACKETS: i64 = 1_500;
+/// How much of talk is cut then: what goes unheard.
+const HURRIED_PERMILLE: i64 = 150;
+
+/// How fast that is forgotten (to 1/e), in packets: a minute.
+const PATIENCE_PACKETS: i64 = 3_000;
 
 /// A packet this early is played slower, in µs.
 const SLOWER_BELOW: i64 = 5_000;

@@ -114,6 +114,9 @@ const EAGER: u64 = 5;
 /// After so much talk, in µs, a packet is expected to be exceeded by a third of its delay, later by less.
 const SURPRISE: i64 = 500_000;
 
+/// The most that the fastest path may move before playout follows, in µs.
+const LEEWAY_MAX: i64 = 40_000;
+
 /// The target moves for at least this much delay, in µs, saved over the whole memory.
 const WORTHWHILE: u64 = 1_000;
 
@@ -172,9 +175,10 @@ impl Target {
     }
 
     /// How far the fastest path may move before playout need follow, in µs: a share of what jitter has made of the target.
-    /// What the target is measured from does not matter to it, as long as that keeps still.
+    /// What the target is measured from does not matter to it, as long as that keeps still; but after an overload the fastest
+    /// path is not to hang high.
     pub(crate) fn leeway(&self) -> i64 {
-        self.micros() / 4
+        (self.micros() / 4).min(LEEWAY_MAX)
     }
 
     pub(crate) fn micros(&self) -> i64 {
@@ -190,6 +194,11 @@ impl Target {
     /// billed here.
     pub(crate) fn trust(&mut self, trusting: bool) {
         self.trusting = trusting;
+    }
+
+    /// Whether it does.
+    pub(crate) fn trusts(&self) -> bool {
+        self.trusting
     }
 
     /// A packet of `duration` did not come in its turn. Loss comes at a rate, where a stall comes once: a packet

@@ -53,3 +53,25 @@ fn stalls_that_keep_coming_are_held_for_only_while_they_do() {
     let heard = Listener { until: 119_000_000, ..Listener::default() }.listen(&packets);
     assert!(heard.stats.target.as_millis() <= 20, "{:?}", heard.stats.target);
 }
+
+#[test]
+fn what_trickles_through_a_stall_plays_in_few_pieces() {
+    let mut packets = clean(1500);
+    // For two seconds a packet comes each 50 ms, then all that waited.
+    for packet in &mut packets {
+        let since = packet.at - 10_000_000;
+        if (0..2_000_000).contains(&since) {
+            packet.at += (since * 3 / 2).min(2_000_000 - since);
+        }
+    }
+    let heard = Listener { until: 29_000_000, ..Listener::default() }.listen(&packets);
+    let mut pieces = 0;
+    let mut sound = true;
+    for tick in heard.ticks.iter().filter(|tick| (10_000_000..12_100_000).contains(&tick.now)) {
+        let plays = tick.delay.is_some();
+        pieces += usize::from(plays && !sound);
+        sound = plays;
+    }
+    assert!((1..=10).contains(&pieces), "{pieces} of 40 crumbs");
+    assert_eq!(heard.stats.late, 0, "a stall loses nothing");
+}

@@ -17,7 +17,7 @@ pub(crate) use pause::{empty, empty_duration};
 
 use crate::config::PATIENCE_MAX;
 use crate::{Effort, FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
-use gap::{Gap, TAIL_SAMPLES};
+use gap::{Gap, Join, TAIL_SAMPLES};
 use patience::{EARLY, Patience};
 use pause::Background;
 use queue::Queue;
@@ -111,6 +111,8 @@ pub struct AudioReceiver {
     block: Vec<i16>,
     /// Where real sound ended that was decoded last.
     heard_until: Option<MediaTime>,
+    /// Nobody spoke in it.
+    quiet: bool,
     /// What was made up since then.
     gap: Option<Gap>,
     /// What brought the packets back that wait for their turn.
@@ -158,6 +160,7 @@ impl AudioReceiver {
             decoded: Vec::with_capacity(12 * FRAME_SAMPLES),
             block: Vec::with_capacity(5 * FRAME_SAMPLES),
             heard_until: None,
+            quiet: false,
             gap: None,
             undecodable: 0,
             frames: [0; Origin::COUNT],
@@ -221,14 +224,13 @@ impl AudioReceiver {
                     self.heard_until = Some(packet.time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
                     let before = self.scratch.len() as i64;
                     self.scratch.drain(..samples(begun).min(self.scratch.len()));
-                    if joins && begun.is_zero() {
-                        self.join(stretch);
-                    } else if joins {
-                        self.join_in_step();
-                    } else {
-                        self.background.join(&mut self.scratch);
+                    match joins {
+                        Join::InPhase if begun.is_zero() => self.join(stretch),
+                        Join::InPhase | Join::InStep => self.join_in_step(),
+                        Join::Not => self.background.join(&mut self.scratch),
                     }
                     let paused = self.stretcher.pause(&self.scratch);
+                    self.quiet = paused;
                     self.jitter.heard(paused);
                     match stretch {
                         Stretch::None => {}
@@ -259,8 +261,10 @@ impl AudioReceiver {
                 };
                 if done {
                     self.heard_until = Some(time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
-                    if joins {
-                        self.join(Stretch::None);
+                    match joins {
+                        Join::InPhase => self.join(Stretch::None),
+                        Join::InStep => self.join_in_step(),
+                        Join::Not => {}
                     }
                     (origin, None)
                 } else {
@@ -270,8 +274,7 @@ impl AudioReceiver {
                 }
             }
             Playout::Conceal { duration } => {
-                self.make_up(samples(duration), false);
-                self.decoder.conceal(samples(duration), &mut self.scratch);
+                self.bridge_over(samples(duration));
                 (Origin::Plc, None)
             }
             Playout::Silence { duration } => {

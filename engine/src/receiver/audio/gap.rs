@@ -18,6 +18,19 @@ pub(super) struct Gap {
     samples: usize,
     /// The last of it was silence and not the decoder's.
     silent: bool,
+    /// It interrupts talk; the room between two sentences may go on.
+    fades: bool,
+}
+
+/// How real sound is joined to what was made up before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// It is its continuation, or nothing was made up.
+    Not,
+    /// By a cross-fade, without moving it: as much was made up as is missing.
+    InStep,
+    /// By a cross-fade, where both are in phase.
+    InPhase,
 }
 
 /// How a voice would have gone on after a gap, as far as it is asked for: a pitch period and a cross-fade.
@@ -26,39 +39,73 @@ pub(super) const TAIL_SAMPLES: usize = SAMPLE_RATE as usize * 20 / 1000;
 /// A longer gap says nothing to the decoder any more.
 const LONGEST_LOSS: Duration = Duration::from_secs(1);
 
+/// What is made up fades from here on, in samples: nobody knows any more what would have been said, and a voice that
+/// buzzes on is worse than none…
+const FADES_FROM: usize = SAMPLE_RATE as usize * 120 / 1000;
+/// …and is silent from here on.
+const FADED_AT: usize = SAMPLE_RATE as usize * 300 / 1000;
+
+/// Fades what was made up, `before` samples after the last that were real.
+fn fade(pcm: &mut [i16], before: usize) {
+    for (sample, at) in pcm.iter_mut().zip(before..) {
+        let left = FADED_AT.saturating_sub(at).min(FADED_AT - FADES_FROM);
+        *sample = (i64::from(*sample) * left as i64 / (FADED_AT - FADES_FROM) as i64) as i16;
+    }
+}
+
 impl AudioReceiver {
     /// Keeps account of what is not real, and at its beginning the decoder's state.
     pub(super) fn make_up(&mut self, samples: usize, silent: bool) {
         let Some(from) = self.heard_until else { return };
         let gap = self.gap.get_or_insert_with(|| {
             self.decoder.remember();
-            Gap { from, samples: 0, silent }
+            Gap { from, samples: 0, silent, fades: !self.quiet }
         });
         gap.samples += samples;
         gap.silent = silent;
     }
 
+    /// Makes up `samples`, which fade as the gap goes on.
+    pub(super) fn bridge_over(&mut self, samples: usize) {
+        let before = self.gap.map_or(0, |gap| gap.samples);
+        self.make_up(samples, false);
+        self.decoder.conceal(samples, &mut self.scratch);
+        if self.gap.is_some_and(|gap| gap.fades) {
+            fade(&mut self.scratch, before);
+        }
+    }
+
     /// Real sound that begins at `time` is about to be decoded. If as much was made up as is missing before it, the
     /// decoder goes on from there. If not, because packets were late rather than lost, its state goes back to where
-    /// real sound ended, so that it decodes as it was coded; true: what was made up has to be joined to it.
-    pub(super) fn resume(&mut self, time: MediaTime) -> bool {
-        let Some(gap) = self.gap.take() else { return false };
+    /// real sound ended, so that it decodes as it was coded.
+    pub(super) fn resume(&mut self, time: MediaTime) -> Join {
+        let Some(gap) = self.gap.take() else { return Join::Not };
         let missing = time.since(gap.from, OPUS_CLOCK);
-        if samples(missing) == gap.samples {
-            return false;
+        let in_step = samples(missing) == gap.samples;
+        if in_step && (gap.silent || gap.samples <= FADES_FROM) {
+            return Join::Not;
+        }
+        if in_step {
+            self.decoder.remember();
         }
         self.tail.clear();
         if gap.silent {
             self.background.fill(TAIL_SAMPLES, &mut self.tail);
         } else {
             self.decoder.conceal(TAIL_SAMPLES, &mut self.tail);
+            if gap.fades {
+                fade(&mut self.tail, gap.samples);
+            }
         }
         self.decoder.rewind();
+        if in_step {
+            return Join::InStep;
+        }
         if !missing.is_zero() && missing <= LONGEST_LOSS {
             self.decoder.conceal(samples(missing), &mut self.scratch);
             self.scratch.clear();
         }
-        true
+        Join::InPhase
     }
 
     /// Fades from what was made up into what was just decoded, in phase: later than ordered by up to a pitch period,

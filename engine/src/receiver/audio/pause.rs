@@ -118,6 +118,7 @@ impl AudioReceiver {
             self.background.made = self.background.made.max(LONGEST);
         }
         self.background.fill(changed, &mut self.scratch);
+        self.quiet = true;
         self.jitter.heard(true);
         true
     }
