@@ -147,7 +147,7 @@ impl AudioReceiver {
             repaired: BTreeMap::new(),
             deep: None,
             jitter: JitterBuffer::new(playout),
-            decoder: Decoder::new(DecoderConfig { level: listening.effort.level() })?,
+            decoder: Decoder::new(DecoderConfig { level: listening.effort.level(), ..Default::default() })?,
             stretcher: Stretcher::new(SAMPLE_RATE)?,
             background: Background::new(seed),
             queue: Queue::new(),

@@ -12,7 +12,7 @@ use undertone_codec::level::Vad;
 use undertone_codec::noise::ComfortNoise;
 use undertone_codec::opus;
 use undertone_jitter::Stretch;
-use undertone_media::Packet;
+use undertone_media::{Packet, SampleRate};
 
 /// Who pauses tells of the background every 400 ms. If nothing was heard of it for so long, the pause is no pause…
 const LONGEST: usize = SAMPLE_RATE as usize * 3 / 2;
@@ -41,8 +41,8 @@ impl Background {
     /// Has heard nothing yet, and makes silence until it has.
     pub(super) fn new(seed: u32) -> Background {
         Background {
-            noise: ComfortNoise::new(seed),
-            vad: Vad::new(),
+            noise: ComfortNoise::new(SampleRate::Wide, seed),
+            vad: Vad::new(SampleRate::Wide),
             holds: false,
             muted: false,
             made: 0,
