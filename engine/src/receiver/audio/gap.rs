@@ -3,11 +3,10 @@
 //! Why: what is made up moves the decoder's state on as if packets had been lost. Where they were only late, the state
 //! goes back to where real sound ended, and what was made up is joined to what follows in phase, by a cross-fade.
 
-use super::{AudioReceiver, OPUS_CLOCK, Origin, samples};
+use super::{AudioReceiver, OPUS_CLOCK, Origin};
 use std::time::Duration;
-use undertone_codec::SAMPLE_RATE;
 use undertone_jitter::Stretch;
-use undertone_media::MediaTime;
+use undertone_media::{MediaTime, SampleRate};
 
 /// Made up sound after the last that was real.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +20,9 @@ pub(super) struct Gap {
 }
 
 /// How a voice would have gone on after a gap, as far as it is asked for: a pitch period and a cross-fade.
-pub(super) const TAIL_SAMPLES: usize = SAMPLE_RATE as usize * 20 / 1000;
+pub(super) const fn tail_samples(rate: SampleRate) -> usize {
+    2 * rate.frame()
+}
 
 /// A longer gap says nothing to the decoder any more.
 const LONGEST_LOSS: Duration = Duration::from_secs(1);
@@ -44,18 +45,18 @@ impl AudioReceiver {
     pub(super) fn resume(&mut self, time: MediaTime) -> bool {
         let Some(gap) = self.gap.take() else { return false };
         let missing = time.since(gap.from, OPUS_CLOCK);
-        if samples(missing) == gap.samples {
+        if self.rate.samples(missing) == gap.samples {
             return false;
         }
         self.tail.clear();
         if gap.silent {
-            self.background.fill(TAIL_SAMPLES, &mut self.tail);
+            self.background.fill(tail_samples(self.rate), &mut self.tail);
         } else {
-            self.decoder.conceal(TAIL_SAMPLES, &mut self.tail);
+            self.decoder.conceal(tail_samples(self.rate), &mut self.tail);
         }
         self.decoder.rewind();
         if !missing.is_zero() && missing <= LONGEST_LOSS {
-            self.decoder.conceal(samples(missing), &mut self.scratch);
+            self.decoder.conceal(self.rate.samples(missing), &mut self.scratch);
             self.scratch.clear();
         }
         true
@@ -65,7 +66,7 @@ impl AudioReceiver {
     /// or, where playout should hurry, earlier.
     pub(super) fn join(&mut self, stretch: Stretch) {
         if let Stretch::Faster(budget) = stretch {
-            let skipped = self.stretcher.join(&self.tail, &mut self.scratch, samples(budget));
+            let skipped = self.stretcher.join(&self.tail, &mut self.scratch, self.rate.samples(budget));
             self.stretched.0 += skipped as u64;
             return;
         }
