@@ -168,7 +168,9 @@ pub fn demo(args: &DemoArgs) -> Outcome {
 
 fn voices(files: &[PathBuf]) -> Outcome<Vec<Voice>> {
     if !files.is_empty() {
-        return (0..NAMES.len()).map(|which| Voice::read(&files[which % files.len()], SampleRate::Wide)).collect();
+        return (0..NAMES.len())
+            .map(|which| Voice::read(&files[which % files.len()], SampleRate::Wide))
+            .collect();
     }
     if SPEECH.iter().all(|file| Path::new(file).is_file()) {
         return SPEECH.iter().map(|file| Voice::read(Path::new(file), SampleRate::Wide)).collect();

@@ -60,7 +60,12 @@ impl Voice {
     pub fn next_frame(&mut self) -> Vec<i16> {
         let from = self.at;
         self.at = (from + self.rate.frame()) % self.samples.len();
-        self.samples[from..].iter().chain(self.samples.iter().cycle()).take(self.rate.frame()).copied().collect()
+        self.samples[from..]
+            .iter()
+            .chain(self.samples.iter().cycle())
+            .take(self.rate.frame())
+            .copied()
+            .collect()
     }
 }
 

@@ -212,8 +212,9 @@ impl Ear {
         let m2e = Percentiles::of(&self.m2e_ms);
         let concealed = share(Origin::Plc);
         let lag = (m2e.p50.unwrap_or(0.0) / 1000.0 * f64::from(self.rate.hz())) as usize;
-        let from =
-            spoke.map_or(self.sent.len(), |spoke| self.rate.samples(spoke.since(Timestamp::ZERO))).min(self.sent.len());
+        let from = spoke
+            .map_or(self.sent.len(), |spoke| self.rate.samples(spoke.since(Timestamp::ZERO)))
+            .min(self.sent.len());
         let heard = &self.received[from..self.sent.len()];
         let gap = score::longest_gap(&self.sent[from..], heard, self.rate.hz(), lag);
         Direction {

@@ -202,7 +202,8 @@ fn path(args: &LabSpeechArgs, link: &Network) -> Path {
 }
 
 fn listen(args: &LabSpeechArgs, network: &Network, path: &Path, plan: Plan) -> Result<Listened, CodecError> {
-    let mut voice = Voice::read(&args.speech, SampleRate::Wide).map_err(|_| CodecError::ApiMisuse("unreadable speech"))?;
+    let mut voice = Voice::read(&args.speech, SampleRate::Wide)
+        .map_err(|_| CodecError::ApiMisuse("unreadable speech"))?;
     let (_, mut link) = network.links(args.seed, 0);
     let stream = SendStream::new(SendConfig::new(STREAM, OPUS, 48_000, args.seed));
     let mut sender = AudioSender::new(stream, FORMATS, Speaking::default(), path)?;
