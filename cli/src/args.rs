@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use undertone_media::{SampleRate, Sound};
 
 /// Voice and video calls for networks that others give up on.
 #[derive(Debug, Parser)]
@@ -58,6 +59,9 @@ pub struct CallArgs {
     /// How speech is coded and decoded.
     #[command(flatten)]
     pub coding: CodingArgs,
+    /// What is sent and heard.
+    #[command(flatten)]
+    pub sound: SoundArgs,
     /// The name that others see.
     #[arg(long, default_value = "undertone")]
     pub name: String,
@@ -114,6 +118,30 @@ pub struct CodingArgs {
 impl From<CodingArgs> for undertone_engine::Coding {
     fn from(args: CodingArgs) -> undertone_engine::Coding {
         undertone_engine::Coding { effort: args.effort.into(), dtx: args.dtx }
+    }
+}
+
+/// What is sent and heard beside plain speech.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct SoundArgs {
+    /// Send music instead of a voice, and hear at 48 kHz: mono, the full band up to 20 kHz. Where the path is too thin or
+    /// lossy a voice is sent until it carries music again.
+    #[arg(long)]
+    pub music: bool,
+    /// Hear at 48 kHz, whatever others send; send a voice.
+    #[arg(long)]
+    pub full_band: bool,
+}
+
+impl SoundArgs {
+    /// Samples a second of what goes in and comes out.
+    pub fn rate(self) -> SampleRate {
+        if self.music || self.full_band { SampleRate::Full } else { SampleRate::Wide }
+    }
+
+    /// What is sent.
+    pub fn sound(self) -> Sound {
+        if self.music { Sound::Music } else { Sound::Speech }
     }
 }
 
@@ -276,6 +304,9 @@ pub struct LabCallArgs {
     /// How speech is coded and decoded, at each end.
     #[command(flatten)]
     pub coding: CodingArgs,
+    /// What each end sends and hears.
+    #[command(flatten)]
+    pub sound: SoundArgs,
     /// Who carries the media.
     #[arg(long, value_enum, default_value = "p2p")]
     pub topology: Topology,

@@ -1,6 +1,6 @@
 //! `undertone call`: join a room and talk, from files or with a microphone.
 
-use crate::args::CallArgs;
+use crate::args::{CallArgs, SoundArgs};
 use crate::exit::{Failure, Fault, Outcome};
 use crate::lab::Percentiles;
 use crate::participant::{self, Options, Sound, Stayed, Watch};
@@ -13,21 +13,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use undertone_codec::{SAMPLE_RATE, y4m};
-use undertone_engine::{AudioSlotStats, Event, FRAME_SAMPLES, Stats};
+use undertone_codec::y4m;
+use undertone_engine::{AudioSlotStats, Event, Stats};
 use undertone_io::{Clock, Shutdown, ws};
-use undertone_media::{Timestamp, VideoFrame};
+use undertone_media::{Sound as Sent, Timestamp, VideoFrame};
 use undertone_sim::score;
 
 /// Sound from a file, a tone or nothing; what is heard is kept by the ear.
 struct Files(Voice);
 
 impl Sound for Files {
-    fn capture(&mut self, _now: Timestamp) -> [i16; FRAME_SAMPLES] {
+    fn capture(&mut self, _now: Timestamp) -> Vec<i16> {
         self.0.next_frame()
     }
 
-    fn play(&mut self, _now: Timestamp, _heard: &[i16; FRAME_SAMPLES]) {}
+    fn play(&mut self, _now: Timestamp, _heard: &[i16]) {}
 }
 
 /// The line on the terminal, and the pictures in a file.
@@ -115,6 +115,10 @@ impl Watch for Screen {
                 self.connected = Some(self.looked);
                 tracing::info!("connected after {} ms", setup.as_millis());
             }
+            Event::Sending { sound: Sent::Speech, reason } => {
+                tracing::info!("a voice is sent instead of music ({})", reason.name());
+            }
+            Event::Sending { .. } => tracing::info!("music is sent again"),
             Event::Roster(people) => {
                 let names: Vec<&str> = people.iter().map(|it| it.name.as_str()).collect();
                 tracing::info!("in the room: {}", names.join(", "));
@@ -150,7 +154,7 @@ pub fn call(args: &CallArgs) -> Outcome {
             Failure::usage(format!("{} cannot be made: {error}; give another --out", dir.display()))
         })?;
     }
-    let mut sound = open_sound(&args.input, to_device)?;
+    let mut sound = open_sound(args, to_device)?;
     let camera = args.video.as_deref().map(Camera::open).transpose()?;
     let trust = match &args.trust {
         Some(path) => ws::Trust::Certificate(fs::read(path).map_err(|error| {
@@ -165,6 +169,8 @@ pub fn call(args: &CallArgs) -> Outcome {
         url: args.room_url.clone(),
         name: args.name.clone(),
         trust,
+        rate: args.sound.rate(),
+        sends: args.sound.sound(),
         coding: args.coding.into(),
         video_slots: 4,
         stay: args.secs.map(Duration::from_secs),
@@ -173,8 +179,9 @@ pub fn call(args: &CallArgs) -> Outcome {
     screen.bar.finish_and_clear();
     let stayed = stayed?;
     if let Some(dir) = &out {
+        let rate = stayed.ear.rate.hz();
         for (name, samples) in [("sent.wav", &stayed.ear.sent), ("received.wav", &stayed.ear.received)] {
-            undertone_io::files::write_wav(dir.join(name), SAMPLE_RATE, samples).map_err(Failure::usage)?;
+            undertone_io::files::write_wav(dir.join(name), rate, samples).map_err(Failure::usage)?;
         }
     }
     report(args, &stayed, out.as_deref());
@@ -192,26 +199,27 @@ fn watch_signals(stop: Arc<AtomicBool>) -> Outcome {
     Ok(())
 }
 
-fn open_sound(input: &str, to_device: bool) -> Outcome<Box<dyn Sound>> {
-    let voice = match input {
+fn open_sound(args: &CallArgs, to_device: bool) -> Outcome<Box<dyn Sound>> {
+    let rate = args.sound.rate();
+    let voice = match args.input.as_str() {
         "device" => None,
-        "tone" => Some(Voice::tone()),
-        "silence" => Some(Voice::silence()),
-        file => Some(Voice::read(Path::new(file))?),
+        "tone" => Some(Voice::tone(rate)),
+        "silence" => Some(Voice::silence(rate)),
+        file => Some(Voice::read(Path::new(file), rate)?),
     };
     match voice {
         Some(voice) if !to_device => Ok(Box::new(Files(voice))),
-        voice => open_device(voice, to_device),
+        voice => open_device(voice, to_device, args.sound),
     }
 }
 
 #[cfg(feature = "device")]
-fn open_device(voice: Option<Voice>, speaker: bool) -> Outcome<Box<dyn Sound>> {
-    Ok(Box::new(crate::device::Devices::open(voice, speaker)?))
+fn open_device(voice: Option<Voice>, speaker: bool, sound: SoundArgs) -> Outcome<Box<dyn Sound>> {
+    Ok(Box::new(crate::device::Devices::open(voice, speaker, sound)?))
 }
 
 #[cfg(not(feature = "device"))]
-fn open_device(_voice: Option<Voice>, _speaker: bool) -> Outcome<Box<dyn Sound>> {
+fn open_device(_voice: Option<Voice>, _speaker: bool, _sound: SoundArgs) -> Outcome<Box<dyn Sound>> {
     Err(Failure::new(
         Fault::Device,
         "this build has no sound devices; build with `--features device`, or give --in FILE.wav and --out DIR",
@@ -246,6 +254,7 @@ fn report(args: &CallArgs, stayed: &Stayed, out: Option<&Path>) {
             "secs": secs,
             "setup_ms": setup,
             "rtt_ms": stats.rtt.map(millis),
+            "sending": stats.sending.map(|sound| format!("{sound:?}").to_lowercase()),
             "heard": direction,
             "packets": {
                 "received": audio.received, "lost": audio.lost, "repaired": audio.repaired,

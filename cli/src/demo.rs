@@ -24,7 +24,7 @@ use undertone_engine::{Coding, Event, FRAME_SAMPLES, Stats};
 use undertone_io::relay::{self, Relay};
 use undertone_io::udp::Socket;
 use undertone_io::{Clock, Shutdown, ws};
-use undertone_media::{Timestamp, VideoFrame};
+use undertone_media::{SampleRate, Sound as Sent, Timestamp, VideoFrame};
 
 const NAMES: [&str; 3] = ["ada", "ben", "cleo"];
 /// Who has the camera.
@@ -55,17 +55,17 @@ struct People {
 }
 
 impl Sound for Turns {
-    fn capture(&mut self, now: Timestamp) -> [i16; FRAME_SAMPLES] {
+    fn capture(&mut self, now: Timestamp) -> Vec<i16> {
         let began = self.people.began.load(Ordering::Relaxed);
         if began == 0 {
-            return [0; FRAME_SAMPLES];
+            return vec![0; FRAME_SAMPLES];
         }
         let talked = now.since(Timestamp::from_micros(began));
         let turn = (talked.as_micros() / TURN.as_micros()) as u32 % NAMES.len() as u32;
-        if turn == self.which { self.voice.next_frame() } else { [0; FRAME_SAMPLES] }
+        if turn == self.which { self.voice.next_frame() } else { vec![0; FRAME_SAMPLES] }
     }
 
-    fn play(&mut self, _now: Timestamp, _heard: &[i16; FRAME_SAMPLES]) {}
+    fn play(&mut self, _now: Timestamp, _heard: &[i16]) {}
 }
 
 struct Line {
@@ -168,12 +168,14 @@ pub fn demo(args: &DemoArgs) -> Outcome {
 
 fn voices(files: &[PathBuf]) -> Outcome<Vec<Voice>> {
     if !files.is_empty() {
-        return (0..NAMES.len()).map(|which| Voice::read(&files[which % files.len()])).collect();
+        return (0..NAMES.len())
+            .map(|which| Voice::read(&files[which % files.len()], SampleRate::Wide))
+            .collect();
     }
     if SPEECH.iter().all(|file| Path::new(file).is_file()) {
-        return SPEECH.iter().map(|file| Voice::read(Path::new(file))).collect();
+        return SPEECH.iter().map(|file| Voice::read(Path::new(file), SampleRate::Wide)).collect();
     }
-    Ok(vec![Voice::tone(); NAMES.len()])
+    Ok(vec![Voice::tone(SampleRate::Wide); NAMES.len()])
 }
 
 /// The link that was asked for, or one that many people have on a crowded Wi-Fi or at the edge of a cell.
@@ -286,6 +288,8 @@ fn stay(
         url,
         name: NAMES[which].into(),
         trust: ws::Trust::System,
+        rate: SampleRate::Wide,
+        sends: Sent::Speech,
         coding: Coding::default(),
         video_slots: 2,
         stay: Some(Duration::from_secs(secs)),

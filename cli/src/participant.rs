@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use undertone_engine::{Call, Coding, Config, Event, FRAME_SAMPLES, Failure as CallFailure, Role, Stats};
+use undertone_engine::{Call, Coding, Config, Event, Failure as CallFailure, Role, Stats};
 use undertone_io::run::{Beat, Hook, run};
 use undertone_io::udp::{Socket, address_towards};
 use undertone_io::{Clock, Signal, ws};
-use undertone_media::{Timestamp, VideoFrame};
+use undertone_media::{SampleRate, Sound as Sent, Timestamp, VideoFrame};
 use undertone_signaling::url::RoomUrl;
 
 /// Between two points of the curves, and two looks at the status line.
@@ -23,9 +23,9 @@ pub const SAMPLE: Duration = Duration::from_millis(200);
 /// Where sound comes from and goes to, 10 ms at a time.
 pub trait Sound {
     /// The next 10 ms from the microphone.
-    fn capture(&mut self, now: Timestamp) -> [i16; FRAME_SAMPLES];
+    fn capture(&mut self, now: Timestamp) -> Vec<i16>;
     /// Plays 10 ms.
-    fn play(&mut self, now: Timestamp, heard: &[i16; FRAME_SAMPLES]);
+    fn play(&mut self, now: Timestamp, heard: &[i16]);
 }
 
 /// What the call tells its owner while it runs.
@@ -46,6 +46,10 @@ pub struct Options {
     pub name: String,
     /// Whom to believe on `https`.
     pub trust: ws::Trust,
+    /// Samples a second of what is said and heard.
+    pub rate: SampleRate,
+    /// What is sent.
+    pub sends: Sent,
     /// How speech is coded and decoded.
     pub coding: Coding,
     /// How many others may be seen.
@@ -67,6 +71,7 @@ pub struct Stayed {
 }
 
 struct Body<'a> {
+    rate: SampleRate,
     sound: &'a mut dyn Sound,
     camera: Option<Camera>,
     filming_since: Option<Timestamp>,
@@ -123,9 +128,10 @@ impl Hook<Call> for Body<'_> {
                 ControlFlow::Continue(())
             };
         }
-        let mut heard = [0; FRAME_SAMPLES];
+        let frame = self.rate.frame();
+        let mut heard = vec![0; frame];
         call.pull_audio(beat.now, &mut heard);
-        let said = if call.is_connected() { self.sound.capture(beat.due) } else { [0; FRAME_SAMPLES] };
+        let said = if call.is_connected() { self.sound.capture(beat.due) } else { vec![0; frame] };
         call.push_audio(beat.due, &said);
         self.sound.play(beat.now, &heard);
         self.ear.hear(&said, &heard, call.played().iter().map(|(_, played)| *played));
@@ -184,6 +190,8 @@ pub fn join(
         name: options.name.clone(),
     };
     let mut call = Call::new(Config {
+        sample_rate: options.rate,
+        sound: options.sends,
         coding: options.coding,
         video: camera.as_ref().map(|camera| camera.config),
         video_slots: options.video_slots,
@@ -192,6 +200,7 @@ pub fn join(
     });
     let began = clock.now();
     let mut body = Body {
+        rate: options.rate,
         sound,
         camera,
         filming_since: None,
@@ -203,7 +212,7 @@ pub fn join(
         connected: None,
         sampled: began,
         leaving: None,
-        ear: Ear::default(),
+        ear: Ear::new(options.rate),
         video_delays: Vec::new(),
         failure: None,
         trouble: None,

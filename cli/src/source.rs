@@ -6,49 +6,49 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use undertone_codec::pattern::Pattern;
 use undertone_codec::resample::Resampler;
-use undertone_codec::{SAMPLE_RATE, y4m};
-use undertone_engine::{FRAME_SAMPLES, VideoConfig};
-use undertone_media::{Timestamp, VideoFrame};
+use undertone_codec::y4m;
+use undertone_engine::VideoConfig;
+use undertone_media::{SampleRate, Timestamp, VideoFrame};
 
-/// Sound in a loop, 16 kHz mono.
+/// Sound in a loop, mono.
 #[derive(Clone, Debug)]
 pub struct Voice {
+    rate: SampleRate,
     samples: Vec<i16>,
     at: usize,
 }
 
 impl Voice {
-    /// The sound of a WAV file of any rate.
-    pub fn read(path: &Path) -> Outcome<Voice> {
+    /// The sound of a WAV file of any rate, at this one.
+    pub fn read(path: &Path, rate: SampleRate) -> Outcome<Voice> {
         let pcm = undertone_io::files::read_wav(path).map_err(Failure::usage)?;
         let mut samples = Vec::new();
-        if pcm.sample_rate == SAMPLE_RATE {
+        if pcm.sample_rate == rate.hz() {
             samples = pcm.samples;
         } else {
-            let mut resampler = Resampler::new(pcm.sample_rate, SAMPLE_RATE, 1)
+            let mut resampler = Resampler::new(pcm.sample_rate, rate.hz(), 1)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
             resampler.process(&pcm.samples, &mut samples);
         }
         if samples.is_empty() {
             return Err(Failure::usage(format!("{} holds no sound; record something first", path.display())));
         }
-        Ok(Voice { samples, at: 0 })
+        Ok(Voice { rate, samples, at: 0 })
     }
 
     /// A soft tone of 440 Hz, swelling once a second so that a listener notices gaps.
-    pub fn tone() -> Voice {
-        let rate = SAMPLE_RATE as f32;
+    pub fn tone(rate: SampleRate) -> Voice {
         let sample = |n: u32| {
-            let time = n as f32 / rate;
+            let time = n as f32 / rate.hz() as f32;
             let swell = 0.55 - 0.45 * (std::f32::consts::TAU * time).cos();
             (6_000.0 * swell * (std::f32::consts::TAU * 440.0 * time).sin()) as i16
         };
-        Voice { samples: (0..SAMPLE_RATE).map(sample).collect(), at: 0 }
+        Voice { rate, samples: (0..rate.hz()).map(sample).collect(), at: 0 }
     }
 
     /// Nothing.
-    pub fn silence() -> Voice {
-        Voice { samples: vec![0; FRAME_SAMPLES], at: 0 }
+    pub fn silence(rate: SampleRate) -> Voice {
+        Voice { rate, samples: vec![0; rate.frame()], at: 0 }
     }
 
     /// Samples until it begins again.
@@ -57,12 +57,15 @@ impl Voice {
     }
 
     /// The next 10 ms.
-    pub fn next_frame(&mut self) -> [i16; FRAME_SAMPLES] {
-        std::array::from_fn(|_| {
-            let sample = self.samples[self.at];
-            self.at = (self.at + 1) % self.samples.len();
-            sample
-        })
+    pub fn next_frame(&mut self) -> Vec<i16> {
+        let from = self.at;
+        self.at = (from + self.rate.frame()) % self.samples.len();
+        self.samples[from..]
+            .iter()
+            .chain(self.samples.iter().cycle())
+            .take(self.rate.frame())
+            .copied()
+            .collect()
     }
 }
 

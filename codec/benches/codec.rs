@@ -48,7 +48,8 @@ fn decode_speech(c: &mut Criterion) {
     for (name, level) in
         [("plain", opus::Level::Plain), ("lace", opus::Level::Lace), ("nolace", opus::Level::NoLace)]
     {
-        let mut decoder = opus::Decoder::new(opus::DecoderConfig { level }).expect("a decoder");
+        let mut decoder =
+            opus::Decoder::new(opus::DecoderConfig { level, ..Default::default() }).expect("a decoder");
         let mut arriving = packets.iter().cycle();
         c.bench_function(&format!("decode/opus_20ms_{name}"), |b| {
             b.iter(|| {

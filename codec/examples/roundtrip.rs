@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut encoder =
         Encoder::new(&EncoderConfig { bitrate: Bitrate::from_kbps(kbps), ..Default::default() })?;
-    let mut decoder = Decoder::new(DecoderConfig { level })?;
+    let mut decoder = Decoder::new(DecoderConfig { level, ..Default::default() })?;
     let (mut packet, mut heard, mut bytes) = (Vec::new(), Vec::new(), 0);
     let lookahead = (encoder.lookahead().as_micros() * 16 / 1000) as usize;
     let mut padded = pcm.clone();

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 use undertone_codec::level::Vad;
 use undertone_codec::opus::{Decoder, DecoderConfig, Encoder, EncoderConfig, Level, Redundancy};
+use undertone_media::SampleRate;
 
 const PACKET: usize = 320;
 const ROUNDS: usize = 8;
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     });
     measure("voice activity", &chunks, || {
-        let mut vad = Vad::new();
+        let mut vad = Vad::new(SampleRate::Wide);
         move |_, chunk| {
             vad.is_speech(chunk);
         }
@@ -61,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, level) in [("plain", Level::Plain), ("LACE", Level::Lace), ("NoLACE", Level::NoLace)] {
         let arriving: Vec<&Vec<u8>> = packets.iter().collect();
         measure(&format!("decode {name}"), &arriving, || {
-            let mut decoder = Decoder::new(DecoderConfig { level }).expect("a decoder");
+            let mut decoder = Decoder::new(DecoderConfig { level, ..Default::default() }).expect("a decoder");
             let mut out = Vec::new();
             move |_, packet| {
                 out.clear();
@@ -69,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         });
         measure(&format!("decode {name}, 20 % lost"), &arriving, || {
-            let mut decoder = Decoder::new(DecoderConfig { level }).expect("a decoder");
+            let mut decoder = Decoder::new(DecoderConfig { level, ..Default::default() }).expect("a decoder");
             let (mut out, lost, packets) = (Vec::new(), &lost, &packets);
             move |index, packet: &Vec<u8>| {
                 out.clear();

@@ -6,17 +6,17 @@
 //!
 //! Not here: reading devices (`io::device`); voice activity ([`crate::level`]).
 
-use crate::{CodecError, SAMPLE_RATE};
+use crate::CodecError;
 use sonora::config::{AdaptiveDigital, EchoCanceller, GainController2, HighPassFilter, NoiseSuppression};
 use sonora::{AudioProcessing, Config, StreamConfig};
 use std::time::Duration;
-
-/// Samples in the 10 ms that [`FrontEnd`] takes at a time.
-pub const FRAME: usize = SAMPLE_RATE as usize / 100;
+use undertone_media::SampleRate;
 
 /// Which parts of a [`FrontEnd`] run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontEndConfig {
+    /// Samples a second of microphone and loudspeaker. Default 16 kHz.
+    pub rate: SampleRate,
     /// Take out what comes from the loudspeaker. Default yes; pointless with headphones.
     pub cancel_echo: bool,
     /// Take out steady noise. Default yes.
@@ -27,7 +27,12 @@ pub struct FrontEndConfig {
 
 impl Default for FrontEndConfig {
     fn default() -> FrontEndConfig {
-        FrontEndConfig { cancel_echo: true, suppress_noise: true, control_gain: true }
+        FrontEndConfig {
+            rate: SampleRate::default(),
+            cancel_echo: true,
+            suppress_noise: true,
+            control_gain: true,
+        }
     }
 }
 
@@ -35,13 +40,13 @@ impl Default for FrontEndConfig {
 #[derive(Debug)]
 pub struct FrontEnd {
     chain: AudioProcessing,
-    scratch: [i16; FRAME],
+    scratch: Box<[i16]>,
 }
 
 impl FrontEnd {
     /// Prepares the chain.
     pub fn new(config: FrontEndConfig) -> FrontEnd {
-        let stream = StreamConfig::new(SAMPLE_RATE, 1);
+        let stream = StreamConfig::new(config.rate.hz(), 1);
         let chain = AudioProcessing::builder()
             .config(Config {
                 high_pass_filter: Some(HighPassFilter::default()),
@@ -56,26 +61,26 @@ impl FrontEnd {
             .capture_config(stream)
             .render_config(stream)
             .build();
-        FrontEnd { chain, scratch: [0; FRAME] }
+        FrontEnd { chain, scratch: vec![0; config.rate.frame()].into() }
     }
 
-    /// Tells what the loudspeaker is about to play, 10 ms ([`FRAME`]) of it.
+    /// Tells what the loudspeaker is about to play, 10 ms of it.
     ///
     /// # Errors
     /// `ApiMisuse` if it is not 10 ms.
     pub fn render(&mut self, pcm: &[i16]) -> Result<(), CodecError> {
-        if pcm.len() != FRAME {
+        if pcm.len() != self.scratch.len() {
             return Err(NOT_A_FRAME);
         }
         self.chain.process_render_i16(pcm, &mut self.scratch).map_err(|_| NOT_A_FRAME)
     }
 
-    /// Cleans what the microphone heard, 10 ms ([`FRAME`]) of it, in place.
+    /// Cleans what the microphone heard, 10 ms of it, in place.
     ///
     /// # Errors
     /// `ApiMisuse` if it is not 10 ms.
     pub fn capture(&mut self, pcm: &mut [i16]) -> Result<(), CodecError> {
-        if pcm.len() != FRAME {
+        if pcm.len() != self.scratch.len() {
             return Err(NOT_A_FRAME);
         }
         self.chain.process_capture_i16(pcm, &mut self.scratch).map_err(|_| NOT_A_FRAME)?;

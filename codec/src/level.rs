@@ -7,6 +7,7 @@
 use crate::SAMPLE_RATE;
 use earshot::Detector;
 use std::fmt;
+use undertone_media::SampleRate;
 
 /// The level of samples below full scale in whole decibels, as RFC 6464 §3 wants it: 0 is the loudest,
 /// 127 is digital silence.
@@ -34,6 +35,7 @@ const WINDOW: usize = SAMPLE_RATE as usize * 16 / 1000;
 /// Tells speech from everything else, by a small network (`earshot`).
 pub struct Vad {
     detector: Detector,
+    rate: SampleRate,
     window: [i16; WINDOW],
     filled: usize,
     speech: bool,
@@ -41,18 +43,24 @@ pub struct Vad {
 
 impl Vad {
     /// A detector that has heard nothing.
-    pub fn new() -> Vad {
-        Vad { detector: Detector::default(), window: [0; WINDOW], filled: 0, speech: false }
+    pub fn new(rate: SampleRate) -> Vad {
+        Vad { detector: Detector::default(), rate, window: [0; WINDOW], filled: 0, speech: false }
     }
 
-    /// Takes the next 16 kHz samples, however many, and says whether there was speech in any window of 16 ms
+    /// Takes the next samples, whole ones at 16 kHz, and says whether there was speech in any window of 16 ms
     /// that they completed; if they completed none, what was said last holds.
     pub fn is_speech(&mut self, mut pcm: &[i16]) -> bool {
         let mut verdict = None;
-        while !pcm.is_empty() {
-            let (head, rest) = pcm.split_at(pcm.len().min(WINDOW - self.filled));
-            self.window[self.filled..][..head.len()].copy_from_slice(head);
-            self.filled += head.len();
+        // The network knows 16 kHz. A mean of neighbours lets some of what is above 8 kHz through, where a voice has
+        // little.
+        let per = self.rate.per_wide();
+        while pcm.len() >= per {
+            let (head, rest) = pcm.split_at((pcm.len() / per).min(WINDOW - self.filled) * per);
+            let window = &mut self.window[self.filled..];
+            for (sample, samples) in window.iter_mut().zip(head.chunks_exact(per)) {
+                *sample = (samples.iter().map(|&it| i32::from(it)).sum::<i32>() / per as i32) as i16;
+            }
+            self.filled += head.len() / per;
             pcm = rest;
             if self.filled == WINDOW {
                 self.filled = 0;
@@ -62,12 +70,6 @@ impl Vad {
         }
         self.speech = verdict.unwrap_or(self.speech);
         self.speech
-    }
-}
-
-impl Default for Vad {
-    fn default() -> Vad {
-        Vad::new()
     }
 }
 

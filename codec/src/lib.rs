@@ -4,7 +4,7 @@
 //! packets, loss or time: `jitter` says what to play, `engine` says at which rate, and a call here turns
 //! exactly the samples it is given. After `new`, the speech path allocates nothing but the caller's output.
 //!
-//! Speech is 16 kHz mono throughout ([`SAMPLE_RATE`]), music 48 kHz ([`opus::music`]); pictures are I420.
+//! Sound is mono, 16 kHz or 48 ([`undertone_media::SampleRate`]); pictures are I420.
 //! Not here: RTP payload formats (`transport::payload`), when to stretch or conceal (`jitter`), which
 //! protection to send (`engine::adapt`).
 
@@ -21,6 +21,6 @@ pub mod y4m;
 
 pub use error::CodecError;
 
-/// Samples a second of all speech in this crate: wideband, the rate at which the enhancement networks of
-/// the decoder (LACE, deep PLC) work.
-pub const SAMPLE_RATE: u32 = 16_000;
+/// Samples a second of speech: wideband, the rate at which the enhancement networks of the decoder (LACE, deep PLC)
+/// work.
+pub const SAMPLE_RATE: u32 = undertone_media::SampleRate::Wide.hz();

@@ -17,10 +17,12 @@
 //!
 //! Not here: when there is nothing to play (`jitter`), whether it was speech ([`crate::level::Vad`]).
 
-use crate::SAMPLE_RATE;
+use undertone_media::SampleRate;
 
-/// Poles of the filter: enough for the tilt and the few broad bumps of a room.
+/// Poles of the filter at 16 kHz: enough for the tilt and the few broad bumps of a room. It sees as far back at any rate.
 const ORDER: usize = 10;
+/// Poles at 48 kHz.
+const MOST: usize = ORDER * SampleRate::Full.per_wide();
 
 /// A heard block counts with this weight against all before it: 20 ms blocks are forgotten in a quarter of a second.
 const WEIGHT: f64 = 1.0 / 12.0;
@@ -30,38 +32,43 @@ const OUTLIER: f64 = 4.0;
 /// …and counts so much less; if it goes on, it is the background after all.
 const OUTLIER_WEIGHT: f64 = 1.0 / 64.0;
 
-/// Each pole is drawn in by this factor, so that a hum in the background becomes a bump and not a whistle.
-const CALM: f64 = 0.97;
+/// Each pole is drawn in by this factor, so that a hum in the background becomes a bump and not a whistle: as much in the
+/// same time at 48 kHz.
+const fn calm(rate: SampleRate) -> f64 {
+    match rate {
+        SampleRate::Wide => 0.97,
+        SampleRate::Full => 0.99,
+    }
+}
 
 /// White noise at this share of the power keeps the filter well-behaved.
 const FLOOR: f64 = 1e-3;
 
-/// Samples over which noise fades into what follows: 5 ms.
-const FADE: usize = SAMPLE_RATE as usize / 200;
-
-/// Learns the background behind a voice, and continues it. 16 kHz mono.
+/// Learns the background behind a voice, and continues it.
 #[derive(Clone, Debug)]
 pub struct ComfortNoise {
-    /// Power, and likeness to itself up to [`ORDER`] samples later: a mean over the pauses heard.
-    background: [f64; ORDER + 1],
+    rate: SampleRate,
+    /// Power, and likeness to itself up to so many samples later as the filter has poles: a mean over the pauses heard.
+    background: [f64; MOST + 1],
     /// Prediction coefficients of the filter, and its gain for noise that is uniform in ±1.
-    filter: [f64; ORDER],
+    filter: [f64; MOST],
     gain: f64,
     stale: bool,
     /// The last samples that were played, the newest first.
-    past: [f64; ORDER],
+    past: [f64; MOST],
     random: u32,
 }
 
 impl ComfortNoise {
     /// Knows no background yet: until it has heard one, it makes silence. The same seed makes the same noise.
-    pub fn new(seed: u32) -> ComfortNoise {
+    pub fn new(rate: SampleRate, seed: u32) -> ComfortNoise {
         ComfortNoise {
-            background: [0.0; ORDER + 1],
-            filter: [0.0; ORDER],
+            rate,
+            background: [0.0; MOST + 1],
+            filter: [0.0; MOST],
             gain: 0.0,
             stale: false,
-            past: [0.0; ORDER],
+            past: [0.0; MOST],
             random: seed ^ 0x9e37_79b9,
         }
     }
@@ -73,7 +80,7 @@ impl ComfortNoise {
         for (past, &sample) in self.past.iter_mut().zip(pcm.iter().rev()) {
             *past = f64::from(sample);
         }
-        if speech || pcm.len() <= ORDER {
+        if speech || pcm.len() <= self.order() {
             return;
         }
         let power = likeness(pcm, 0);
@@ -85,7 +92,7 @@ impl ComfortNoise {
         };
         // However loud it is, one block raises the background by no more than a decibel.
         let scale = if known > 0.0 { (4.0 * OUTLIER * known / power.max(1e-9)).min(1.0) } else { 1.0 };
-        for (lag, mean) in self.background.iter_mut().enumerate() {
+        for (lag, mean) in self.background.iter_mut().take(self.rate.per_wide() * ORDER + 1).enumerate() {
             *mean += weight * (scale * likeness(pcm, lag) - *mean);
         }
         self.stale = true;
@@ -100,12 +107,17 @@ impl ComfortNoise {
     /// Fades from the background into the beginning of `next`, which follows what was filled.
     pub fn join(&mut self, next: &mut [i16]) {
         self.shape();
-        let length = FADE.min(next.len());
+        // 5 ms.
+        let length = (self.rate.frame() / 2).min(next.len());
         for (index, sample) in next[..length].iter_mut().enumerate() {
             let (noise, step) = (i32::from(self.sample()), index as i32 + 1);
             let mixed = noise * (length as i32 + 1 - step) + i32::from(*sample) * step;
             *sample = (mixed / (length as i32 + 1)) as i16;
         }
+    }
+
+    fn order(&self) -> usize {
+        ORDER * self.rate.per_wide()
     }
 
     /// One sample more.
@@ -115,10 +127,11 @@ impl ComfortNoise {
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;
         let white = f64::from(self.random as i32) / f64::from(1u32 << 31);
-        let predicted: f64 = self.filter.iter().zip(&self.past).map(|(a, past)| a * past).sum();
+        let past = &mut self.past[..ORDER * self.rate.per_wide()];
+        let predicted: f64 = self.filter.iter().zip(&*past).map(|(a, past)| a * past).sum();
         let sample = self.gain * white + predicted;
-        self.past.rotate_right(1);
-        self.past[0] = if sample.abs() < 1e-6 { 0.0 } else { sample };
+        past.rotate_right(1);
+        past[0] = if sample.abs() < 1e-6 { 0.0 } else { sample };
         sample.round().clamp(-32_768.0, 32_767.0) as i16
     }
 
@@ -127,12 +140,14 @@ impl ComfortNoise {
         if !std::mem::take(&mut self.stale) {
             return;
         }
-        self.filter = predictor(&self.background);
+        let order = self.order();
+        self.filter = predictor(&self.background[..=order], calm(self.rate));
         // The filter's power gain, from its response to one impulse: 16 ms hold all of it.
-        let (mut power, mut past) = (1.0, [0.0; ORDER]);
+        let (mut power, mut past) = (1.0, [0.0; MOST]);
+        let past = &mut past[..order];
         past[0] = 1.0;
-        for _ in 0..SAMPLE_RATE / 1000 * 16 {
-            let next: f64 = self.filter.iter().zip(&past).map(|(a, past)| a * past).sum();
+        for _ in 0..self.rate.hz() / 1000 * 16 {
+            let next: f64 = self.filter.iter().zip(&*past).map(|(a, past)| a * past).sum();
             power += next * next;
             past.rotate_right(1);
             past[0] = next;
@@ -148,11 +163,11 @@ fn likeness(pcm: &[i16], lag: usize) -> f64 {
     sum as f64 / pcm.len() as f64
 }
 
-/// Coefficients that predict a sample from those before it (Levinson-Durbin).
-fn predictor(likeness: &[f64; ORDER + 1]) -> [f64; ORDER] {
-    let mut filter = [0.0; ORDER];
+/// Coefficients that predict a sample from those before it (Levinson-Durbin), each drawn in by `calm`.
+fn predictor(likeness: &[f64], calm: f64) -> [f64; MOST] {
+    let mut filter = [0.0; MOST];
     let mut error = likeness[0] * (1.0 + FLOOR);
-    for order in 0..ORDER {
+    for order in 0..likeness.len() - 1 {
         if error <= 0.0 {
             break;
         }
@@ -168,10 +183,10 @@ fn predictor(likeness: &[f64; ORDER + 1]) -> [f64; ORDER] {
         }
         error *= 1.0 - reflection * reflection;
     }
-    let mut calm = 1.0;
+    let mut drawn = 1.0;
     for coefficient in &mut filter {
-        calm *= CALM;
-        *coefficient *= calm;
+        drawn *= calm;
+        *coefficient *= drawn;
     }
     filter
 }

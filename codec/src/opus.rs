@@ -1,11 +1,13 @@
-//! Speech to Opus packets and back: a thin safe wrapper over libopus 1.6.
+//! Sound to Opus packets and back: a thin safe wrapper over libopus 1.6.
 //!
 //! Why our own: no published wrapper reaches deep PLC, LACE/NoLACE and DRED at any offset, and all of them
 //! matter most where the network is worst. Wire: RFC 6716 packets, RTP clock 48 kHz (RFC 7587), one
-//! channel, wideband, because the decoder's enhancement networks sleep at narrower bandwidths; but `thin` says
-//! otherwise at the lowest rates.
+//! channel. Speech is wideband, because the decoder's enhancement networks sleep at narrower bandwidths; but `thin`
+//! says otherwise at the lowest rates. Music is the other half of Opus: CELT, and at 48 kHz the full band, which takes
+//! 32 kbit/s and more. Encoders and decoders have their own sample rate, whatever is coded: who hears 16 kHz plays
+//! music with the upper octaves missing, who hears 48 kHz plays a voice.
 //!
-//! What is fixed, and why (mean PESQ-WB of six clean clips, 20 ms packets; `examples/roundtrip.rs` makes the
+//! What is fixed of speech, and why (mean PESQ-WB of six clean clips, 20 ms packets; `examples/roundtrip.rs` makes the
 //! files to score):
 //!
 //! | coded with | kbit/s | plain | LACE | NoLACE |
@@ -30,8 +32,6 @@
 //!
 //! [`Encoder`] codes, and dresses packets with [`Redundancy`]; [`Decoder`] decodes, brings back and conceals.
 //!
-//! [`music`] is the full band at 48 kHz.
-//!
 //! Packets above 60 ms are joined here from their frames, because libopus's own way holds each frame to the mean rate
 //! and leaves out what does not fit: at 9 kbit/s in 100 ms the likeness to what was said rises from .864 to .919, at
 //! 24 kbit/s with low-rate copies in 120 ms from .657 to .968.
@@ -42,7 +42,6 @@
 
 mod decoder;
 mod encoder;
-pub mod music;
 mod redundancy;
 mod thin;
 
@@ -55,10 +54,7 @@ use opusic_sys as sys;
 use std::ffi::c_int;
 use std::time::Duration;
 
-/// Samples in 2.5 ms: libopus conceals and recovers in multiples of it.
-pub const QUANTUM: usize = SAMPLE_RATE as usize / 400;
-
-/// Samples in the longest packet, 120 ms.
+/// Samples in the longest packet, 120 ms, at 16 kHz.
 const LONGEST: usize = SAMPLE_RATE as usize * 120 / 1000;
 
 /// Not in libopus's public header: which of its two codecs an encoder uses.
@@ -103,6 +99,7 @@ pub fn strip_into(packet: &[u8], out: &mut Vec<u8>) -> bool {
     !out.is_empty()
 }
 
+/// Samples of a packet at 16 kHz.
 fn packet_samples(packet: &[u8]) -> Option<usize> {
     if packet.is_empty() {
         return None;

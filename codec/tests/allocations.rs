@@ -12,9 +12,8 @@ use std::cell::Cell;
 use std::time::Duration;
 use undertone_codec::level::Vad;
 use undertone_codec::noise::ComfortNoise;
-use undertone_codec::opus::music::{MUSIC_PACKET, MusicDecoder, MusicEncoder};
 use undertone_codec::opus::{Decoder, DecoderConfig, Encoder, EncoderConfig, Level, Redundancy, strip_into};
-use undertone_media::Bitrate;
+use undertone_media::{SampleRate, Sound};
 
 const MS_20: usize = 320;
 
@@ -77,15 +76,19 @@ fn coding_and_dressing_allocate_nothing() {
 #[test]
 fn music_allocates_nothing() {
     let pcm = reading();
-    let mut encoder = MusicEncoder::new(Bitrate::from_kbps(64)).unwrap();
-    let mut decoder = MusicDecoder::new().unwrap();
-    let (mut packet, mut out) = (Vec::with_capacity(1500), Vec::with_capacity(2 * MUSIC_PACKET));
-    for (index, chunk) in pcm.chunks_exact(MUSIC_PACKET).enumerate() {
+    let (rate, packet_samples) = (SampleRate::Full, 960);
+    let mut encoder =
+        Encoder::new(&EncoderConfig { rate, sound: Sound::Music, ..Default::default() }).unwrap();
+    let mut decoder = Decoder::new(DecoderConfig { rate, ..Default::default() }).unwrap();
+    let (mut packet, mut out) = (Vec::with_capacity(1500), Vec::with_capacity(2 * packet_samples));
+    for (index, chunk) in pcm.chunks_exact(packet_samples).enumerate() {
         let count = allocations(|| {
             out.clear();
+            // A voice for a while, so that going over is counted too.
+            encoder.set_sound(if index % 10 < 3 { Sound::Speech } else { Sound::Music });
             encoder.encode(chunk, &mut packet).unwrap();
             decoder.decode(&packet, &mut out).unwrap();
-            decoder.conceal(MUSIC_PACKET, &mut out);
+            decoder.conceal(packet_samples, &mut out);
         });
         assert!(count == 0 || index == 0, "packet {index}: {count}");
     }
@@ -106,8 +109,8 @@ fn decoding_recovering_and_concealing_allocate_nothing() {
         })
         .collect();
     for level in [Level::Plain, Level::Lace, Level::NoLace] {
-        let mut decoder = Decoder::new(DecoderConfig { level }).unwrap();
-        let (mut vad, mut comfort) = (Vad::new(), ComfortNoise::new(1));
+        let mut decoder = Decoder::new(DecoderConfig { level, ..Default::default() }).unwrap();
+        let (mut vad, mut comfort) = (Vad::new(SampleRate::Wide), ComfortNoise::new(SampleRate::Wide, 1));
         let mut out = Vec::with_capacity(4 * MS_20);
         let mut recovered = 0;
         for (index, packet) in packets.iter().enumerate() {

@@ -4,7 +4,10 @@ mod speech;
 
 use speech::{clip, energy, noise, reading};
 use undertone_codec::CodecError;
-use undertone_codec::echo::{FRAME, FrontEnd, FrontEndConfig};
+use undertone_codec::echo::{FrontEnd, FrontEndConfig};
+
+/// 10 ms.
+const FRAME: usize = 160;
 
 /// A room: the far voice comes back 60 ms later through two paths.
 fn echo_of(far: &[i16]) -> Vec<i16> {

@@ -4,6 +4,7 @@ mod speech;
 
 use speech::{clip, noise, reading, tone};
 use undertone_codec::level::{Vad, rms_dbov};
+use undertone_media::SampleRate;
 
 #[test]
 fn levels_are_decibels_below_full_scale() {
@@ -27,7 +28,7 @@ fn a_level_is_the_rounded_logarithm() {
 }
 
 fn share_of_speech(pcm: &[i16]) -> f64 {
-    let mut vad = Vad::new();
+    let mut vad = Vad::new(SampleRate::Wide);
     let verdicts: Vec<bool> = pcm.chunks_exact(320).map(|chunk| vad.is_speech(chunk)).collect();
     verdicts.iter().filter(|&&speech| speech).count() as f64 / verdicts.len() as f64
 }
@@ -45,7 +46,7 @@ fn speech_is_told_from_silence_and_noise() {
 #[test]
 fn the_verdict_does_not_depend_on_how_samples_are_cut() {
     let pcm = &reading()[..25_600];
-    let (mut whole, mut pieces) = (Vad::new(), Vad::new());
+    let (mut whole, mut pieces) = (Vad::new(SampleRate::Wide), Vad::new(SampleRate::Wide));
     for window in pcm.chunks_exact(256) {
         let verdict = whole.is_speech(window);
         let mut last = false;

@@ -5,6 +5,7 @@ mod speech;
 use speech::{alike, energy, noise, purity, reading, tone};
 use undertone_codec::noise::ComfortNoise;
 use undertone_codec::opus::{Decoder, DecoderConfig, Encoder, EncoderConfig};
+use undertone_media::SampleRate;
 
 const MS_20: usize = 320;
 
@@ -32,8 +33,12 @@ fn brightness(pcm: &[i16]) -> f64 {
 }
 
 fn after(background: &[i16], seed: u32) -> ComfortNoise {
-    let mut comfort = ComfortNoise::new(seed);
-    background.chunks_exact(MS_20).for_each(|block| comfort.hear(block, false));
+    after_at(SampleRate::Wide, background, seed)
+}
+
+fn after_at(rate: SampleRate, background: &[i16], seed: u32) -> ComfortNoise {
+    let mut comfort = ComfortNoise::new(rate, seed);
+    background.chunks_exact(2 * rate.frame()).for_each(|block| comfort.hear(block, false));
     comfort
 }
 
@@ -60,6 +65,19 @@ fn it_is_as_loud_and_as_bright_as_the_background() {
 }
 
 #[test]
+fn it_is_as_loud_and_as_dark_at_48_khz() {
+    // Each sample three times: as what was coded at 16 kHz, hardly anything is above 8.
+    let held = |pcm: &[i16]| -> Vec<i16> { pcm.iter().flat_map(|&sample| [sample; 3]).collect() };
+    for (name, background) in backgrounds().map(|(name, pcm)| (name, held(&pcm))) {
+        let noise = made(&mut after_at(SampleRate::Full, &background, 1), 96_000);
+        let louder = db(energy(&noise), energy(&background));
+        assert!(louder.abs() < 1.5, "{name}: {louder} dB");
+        let brighter = brightness(&noise) - brightness(&background);
+        assert!(brighter.abs() < 2.0, "{name}: {brighter} dB");
+    }
+}
+
+#[test]
 fn it_sounds_like_the_pauses_of_a_coded_voice() {
     // A voice over a dark room, and two seconds of the room alone.
     let [_, (_, room), ..] = backgrounds();
@@ -70,7 +88,7 @@ fn it_sounds_like_the_pauses_of_a_coded_voice() {
     }
     let mut encoder = Encoder::new(&EncoderConfig::default()).unwrap();
     let mut decoder = Decoder::new(DecoderConfig::default()).unwrap();
-    let mut comfort = ComfortNoise::new(7);
+    let mut comfort = ComfortNoise::new(SampleRate::Wide, 7);
     let (mut packet, mut heard) = (Vec::new(), Vec::new());
     for (index, chunk) in pcm.chunks_exact(MS_20).enumerate() {
         encoder.encode(chunk, &mut packet).unwrap();
@@ -152,9 +170,9 @@ fn the_seed_decides_and_nothing_heard_is_silence() {
     let [(_, white), ..] = backgrounds();
     assert_eq!(made(&mut after(&white, 5), 1000), made(&mut after(&white, 5), 1000));
     assert_ne!(made(&mut after(&white, 5), 1000), made(&mut after(&white, 6), 1000));
-    assert!(made(&mut ComfortNoise::new(1), 1000).iter().all(|&sample| sample == 0));
+    assert!(made(&mut ComfortNoise::new(SampleRate::Wide, 1), 1000).iter().all(|&sample| sample == 0));
     assert!(made(&mut after(&vec![0; 3200], 1), 1000).iter().all(|&sample| sample == 0));
-    let mut comfort = ComfortNoise::new(1);
+    let mut comfort = ComfortNoise::new(SampleRate::Wide, 1);
     comfort.hear(&[1, 2, 3], false);
     comfort.join(&mut []);
 }

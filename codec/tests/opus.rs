@@ -30,7 +30,7 @@ fn encode(config: &EncoderConfig, pcm: &[i16], packet_samples: usize) -> Vec<Vec
 }
 
 fn decode(level: Level, packets: &[Vec<u8>]) -> Vec<i16> {
-    let mut decoder = Decoder::new(DecoderConfig { level }).unwrap();
+    let mut decoder = Decoder::new(DecoderConfig { level, ..Default::default() }).unwrap();
     let mut pcm = Vec::new();
     for packet in packets {
         decoder.decode(packet, &mut pcm).unwrap();
@@ -339,7 +339,7 @@ proptest! {
 fn what_was_only_late_decodes_as_if_nothing_had_been_made_up() {
     let packets = encode(&EncoderConfig::default(), &reading(), MS_20);
     let whole = decode(Level::Lace, &packets);
-    let mut decoder = Decoder::new(DecoderConfig { level: Level::Lace }).unwrap();
+    let mut decoder = Decoder::new(DecoderConfig { level: Level::Lace, ..Default::default() }).unwrap();
     let (mut pcm, mut made_up) = (Vec::new(), Vec::new());
     for (number, packet) in packets.iter().enumerate() {
         if number % 7 == 3 {
@@ -351,7 +351,7 @@ fn what_was_only_late_decodes_as_if_nothing_had_been_made_up() {
     }
     assert!(pcm == whole, "rewinding leaves no trace");
     // Never remembered: a new decoder's state.
-    let mut fresh = Decoder::new(DecoderConfig { level: Level::Lace }).unwrap();
+    let mut fresh = Decoder::new(DecoderConfig { level: Level::Lace, ..Default::default() }).unwrap();
     fresh.decode(&packets[5], &mut Vec::new()).unwrap();
     fresh.rewind();
     let mut first = Vec::new();

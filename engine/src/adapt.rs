@@ -17,6 +17,7 @@
 //! ```
 
 mod loss;
+pub mod music;
 mod planner;
 mod quality;
 mod survival;

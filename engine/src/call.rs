@@ -3,6 +3,7 @@
 mod control;
 mod signal;
 
+use crate::adapt::music::MUSIC_MOST;
 use crate::adapt::{Path, Peer};
 use crate::config::PATIENCE_MAX;
 use crate::event::{Event, Failure};
@@ -10,14 +11,15 @@ use crate::media_path::MediaPath;
 use crate::receiver::{AudioReceiver, Played, VideoReceiver};
 use crate::sender::{AudioSender, VideoSender};
 use crate::stats::{AudioSlotStats, Stats, VideoSlotStats};
-use crate::{Config, FRAME_SAMPLES, FrameTransform, Origin, Plain, Role, Timing};
+use crate::{Config, FrameTransform, Origin, Plain, Role, Timing};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use undertone_codec::CodecError;
 use undertone_media::{
-    Bitrate, DataSize, EncodedFrame, Input, Kind, Machine, Output, Ssrc, Timestamp, VideoFrame,
+    Bitrate, DataSize, EncodedFrame, Input, Kind, Machine, Output, SampleRate, Sound, Ssrc, Timestamp,
+    VideoFrame,
 };
 use undertone_signaling::sdp::{Description, Line, Local};
 use undertone_transport::pacer::Priority;
@@ -70,6 +72,8 @@ pub struct Call {
     /// Our offer, while no answer to it has come.
     offered: Option<Description>,
     speaker: Option<AudioSender>,
+    /// What the owner knows to be sent.
+    sending: Sound,
     /// What the listener can do for speech.
     peer: Peer,
     camera: Option<VideoSender>,
@@ -119,6 +123,7 @@ impl Call {
         Call {
             timing: Timing { epoch: config.epoch },
             path: MediaPath::new(config.start_bitrate),
+            sending: config.sound,
             config,
             random,
             session,
@@ -167,8 +172,8 @@ impl Call {
         self.events.pop_front()
     }
 
-    /// Takes 10 ms from the microphone (16 kHz mono), the last sample of which was captured at `now`.
-    pub fn push_audio(&mut self, now: Timestamp, pcm: &[i16; FRAME_SAMPLES]) {
+    /// Takes 10 ms from the microphone (mono, at [`Config::sample_rate`]), the last sample of which was captured at `now`.
+    pub fn push_audio(&mut self, now: Timestamp, pcm: &[i16]) {
         let connected = self.is_connected() && now >= self.quiet_until;
         let Some(speaker) = &mut self.speaker else { return };
         let pushed = if self.audio_muted || !connected {
@@ -245,14 +250,15 @@ impl Call {
         self.service(now);
     }
 
-    /// The next 10 ms for the speaker: all voices, mixed.
-    pub fn pull_audio(&mut self, now: Timestamp, out: &mut [i16; FRAME_SAMPLES]) {
-        let mut mix = [0i32; FRAME_SAMPLES];
+    /// The next 10 ms for the speaker, at [`Config::sample_rate`]: all that is heard, mixed. `out` has room for no more.
+    pub fn pull_audio(&mut self, now: Timestamp, out: &mut [i16]) {
+        let mut mix = [0i32; SampleRate::Full.frame()];
+        let step = self.config.sample_rate.frame();
         let rtt = self.control.rtt();
         self.played.clear();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if let Receiver::Audio(receiver) = &mut slot.receiver {
-                self.played.push((index, receiver.pull(now, rtt, self.timing, &mut mix)));
+                self.played.push((index, receiver.pull(now, rtt, self.timing, &mut mix[..step])));
             }
         }
         for (sample, sum) in out.iter_mut().zip(mix) {
@@ -363,7 +369,11 @@ impl Call {
         let mut left = estimate.saturating_sub(control::FEEDBACK_ALLOWANCE);
         let path = self.speech_path(left);
         if let Some(speaker) = &mut self.speaker {
-            speaker.adapt(now, &path);
+            speaker.adapt(now, &path, left.min(MUSIC_MOST));
+            let sound = speaker.sending();
+            if sound != std::mem::replace(&mut self.sending, sound) {
+                self.events.push_back(Event::Sending { sound, reason: speaker.reason() });
+            }
             left = left.saturating_sub(speaker.plan().cost(overhead));
         }
         if let Some(camera) = &mut self.camera {
@@ -443,6 +453,7 @@ impl Call {
             estimate: self.path.estimate(),
             congestion: self.path.state(),
             loss: self.path.loss(),
+            sending: self.speaker.as_ref().map(AudioSender::sending),
             plan: self.speaker.as_ref().map(AudioSender::plan),
             video_rate: self.camera.as_ref().map_or(Bitrate::ZERO, VideoSender::rate),
             video_frames: self.camera.as_ref().map_or((0, 0), VideoSender::frames),

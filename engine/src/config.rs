@@ -3,7 +3,7 @@
 use crate::Effort;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use undertone_media::Bitrate;
+use undertone_media::{Bitrate, SampleRate, Sound};
 use undertone_transport::dtls::{Certificate, Crypto};
 
 /// Beyond this people stop talking to each other anyway.
@@ -66,6 +66,11 @@ pub struct Config {
     pub local: Vec<SocketAddr>,
     /// Whether we have a microphone. Default yes.
     pub audio: bool,
+    /// Samples a second of what is pushed and pulled. Default 16 kHz, all that a voice needs.
+    pub sample_rate: SampleRate,
+    /// What is sent. Default speech. Music wants 48 kHz, and is sent while the path carries it
+    /// ([`crate::Event::Sending`]).
+    pub sound: Sound,
     /// How speech is coded and decoded, whatever the path is like.
     pub coding: Coding,
     /// The camera, if there is one. Default none.
@@ -105,6 +110,8 @@ impl Config {
             role,
             local,
             audio: true,
+            sample_rate: SampleRate::default(),
+            sound: Sound::default(),
             coding: Coding::default(),
             video: None,
             audio_slots: 3,

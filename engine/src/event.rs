@@ -1,8 +1,9 @@
 //! What a call tells its owner.
 
+use crate::adapt::Reason;
 use std::fmt;
 use std::time::Duration;
-use undertone_media::Kind;
+use undertone_media::{Kind, Sound};
 
 /// Somebody in the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,14 @@ pub enum Event {
     Connected {
         /// From the beginning of the call until keys were there.
         setup: Duration,
+    },
+    /// Other sound is sent from now on: a voice, because the path does not carry the music that was asked for, or music
+    /// again.
+    Sending {
+        /// What.
+        sound: Sound,
+        /// Why.
+        reason: Reason,
     },
     /// The call is over, as we or the peer wanted.
     Ended,

@@ -9,7 +9,7 @@
 //! handle → session → receiver: jitter, decoder, stretch → pull_audio   (in)
 //! ```
 //!
-//! A caller pushes and pulls 10 ms of 16 kHz mono at a time, on its own clock.
+//! A caller pushes and pulls 10 ms of mono at a time, on its own clock: 16 kHz for a voice, or 48 ([`Config`]).
 
 pub mod adapt;
 mod call;
@@ -32,13 +32,10 @@ pub use stats::{AudioSlotStats, Stats, VideoSlotStats};
 pub use transform::{FrameTransform, Plain};
 
 use std::time::Duration;
-use undertone_media::Timestamp;
+use undertone_media::{SampleRate, Timestamp};
 
-/// Samples of 10 ms at 16 kHz: one step of the microphone and of the speaker.
-pub const FRAME_SAMPLES: usize = 160;
-
-/// RTP counts Opus at 48 kHz whatever the codec does (RFC 7587 §4.1); we code at 16.
-pub(crate) const OPUS_TICKS_PER_SAMPLE: u64 = 3;
+/// Samples of 10 ms at 16 kHz: one step of the microphone and of the speaker of who wants no more.
+pub const FRAME_SAMPLES: usize = SampleRate::Wide.frame();
 
 /// Ties the call's own clock to wall-clock time, so that the ends of a call can speak of the same moment.
 #[derive(Clone, Copy, Debug, Default)]

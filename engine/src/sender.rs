@@ -3,5 +3,5 @@
 mod audio;
 mod video;
 
-pub use audio::AudioSender;
+pub use audio::{AudioSender, Speaking};
 pub use video::VideoSender;

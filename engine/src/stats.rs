@@ -2,7 +2,7 @@
 
 use crate::adapt::{Loss, Plan};
 use std::time::Duration;
-use undertone_media::{Bitrate, DataSize};
+use undertone_media::{Bitrate, DataSize, Sound};
 use undertone_transport::rtcp::PlayoutReport;
 use undertone_transport::{bwe, session};
 
@@ -25,7 +25,9 @@ pub struct Stats {
     pub congestion: bwe::State,
     /// How packets get lost lately, as the plan sees it.
     pub loss: Loss,
-    /// How speech is packed at present; `None` without a microphone.
+    /// What is sent at present; `None` without a microphone.
+    pub sending: Option<Sound>,
+    /// How it is packed; `None` without a microphone.
     pub plan: Option<Plan>,
     /// What the listener's end told last of how our speech plays out; `None` until it does, or if it does not know how.
     pub told: Option<PlayoutReport>,

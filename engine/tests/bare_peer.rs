@@ -5,8 +5,8 @@ mod speech;
 use std::time::Duration;
 use undertone_engine::adapt::{Loss, Path, Peer, Protection};
 use undertone_engine::receiver::{AudioReceiver, Formats, Listening};
-use undertone_engine::sender::AudioSender;
-use undertone_engine::{Coding, FRAME_SAMPLES, Origin, Plain, Timing};
+use undertone_engine::sender::{AudioSender, Speaking};
+use undertone_engine::{FRAME_SAMPLES, Origin, Plain, Timing};
 use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
 use undertone_transport::rtp::Extensions;
 use undertone_transport::stream::{RecvConfig, RecvStream, SendConfig, SendStream};
@@ -26,7 +26,7 @@ fn listen(loss_permille: u16) -> (Protection, u64, u64) {
     };
     let ssrc = Ssrc(1);
     let stream = SendStream::new(SendConfig::new(ssrc, 111, 48_000, 1));
-    let mut sender = AudioSender::new(stream, BARE, Coding::default(), &path).expect("a sender");
+    let mut sender = AudioSender::new(stream, BARE, Speaking::default(), &path).expect("a sender");
     let (payload_type, clock_rate) = (111, 48_000);
     let stream =
         RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type: None, nack: None });

@@ -33,6 +33,9 @@ static void print(const ut_event *event) {
     case UT_EVENT_SLOT:
         printf("slot %u carries number %u\n", event->slot, event->participant);
         break;
+    case UT_EVENT_SENDING:
+        printf("%s is sent (%s)\n", event->sound == UT_MUSIC ? "music" : "a voice", event->text);
+        break;
     case UT_EVENT_ENDED:
         printf("ended\n");
         break;

@@ -6,7 +6,7 @@
 //     ut_call *call;
 //     if (ut_call_new(&options, &call) != UT_OK) ...
 //     ut_call_join(call);                         // returns at once; events tell how it went
-//     every 10 ms, at the sound device's pace:    // 16 kHz, mono, 16 bits
+//     every 10 ms, at the sound device's pace:    // 16 kHz, mono, 16 bits; or 48 kHz, and music
 //         ut_call_push(call, microphone, 160);
 //         ut_call_pull(call, 160, speaker);
 //     a few times a second:
@@ -51,6 +51,13 @@
 
 // Whatever helps.
 #define UT_EFFORT_HIGH 3
+
+// For ut_options.sound: a voice, to be understood on any network.
+#define UT_SPEECH 1
+
+// An instrument, a song: mono, the full band up to 20 kHz. Where the path is too thin or lossy a voice is sent instead
+// until it carries music again, and UT_EVENT_SENDING tells.
+#define UT_MUSIC 2
 
 // What came of it. Codes keep their numbers for ever; new ones may come.
 enum ut_result
@@ -111,6 +118,9 @@ enum ut_event_kind
   UT_EVENT_ENDED = 5,
   // The call is over, as nobody wanted: code and text say why. Always the last event.
   UT_EVENT_FAILED = 6,
+  // Other sound is sent from now on: UT_SPEECH, because the path does not carry the music that was asked for (text
+  // says why), or UT_MUSIC again.
+  UT_EVENT_SENDING = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -156,6 +166,10 @@ typedef struct ut_options {
   uint32_t effort;
   // Not 0: send next to nothing while nobody speaks. Default 0.
   uint32_t dtx;
+  // What will be sent of sound: UT_SPEECH or UT_MUSIC. Default speech.
+  uint32_t sound;
+  // Samples a second of what is pushed and pulled: 16000 or 48000. Default 16000, for music 48000.
+  uint32_t sample_rate;
 } ut_options;
 
 // A picture, planar YUV 4:2:0 (I420).
@@ -211,6 +225,8 @@ typedef struct ut_event {
   size_t participant_count;
   // Who is in the room.
   const struct ut_participant *participants;
+  // What is sent: UT_SPEECH or UT_MUSIC.
+  uint32_t sound;
 } ut_event;
 
 // The account of a call so far. Set size to sizeof(ut_stats) before asking; of what a newer library knows,
@@ -282,14 +298,14 @@ ut_result ut_call_new(const struct ut_options *options, struct ut_call **call);
 // UT_NULL, UT_BAD_STATE, UT_SYSTEM.
 ut_result ut_call_join(struct ut_call *call);
 
-// Gives sound from the microphone: 16 kHz, mono, 16 bits, any multiple of 10 ms (160 samples). Never waits:
-// fit for an audio callback. Without it for 100 ms, silence is sent. More than 320 ms at once, or before
+// Gives sound from the microphone: 16 kHz (or ut_options.sample_rate), mono, 16 bits, any multiple of 10 ms (160
+// samples, 480 at 48 kHz). Never waits: fit for an audio callback. Without it for 100 ms, silence is sent. More than 320 ms at once, or before
 // the call has connected, loses the oldest.
 //
 // UT_NULL, UT_BAD_ARGUMENT.
 ut_result ut_call_push(struct ut_call *call, const int16_t *pcm, size_t samples);
 
-// Takes sound for the speaker, everybody mixed: 16 kHz, mono, 16 bits, any multiple of 10 ms (160 samples).
+// Takes sound for the speaker, everybody mixed: as it is given to ut_call_push, any multiple of 10 ms.
 // Always fills it all, with silence where there is nothing. Never waits: fit for an audio callback. Call it
 // at the speaker's own pace; 10 or 20 ms at a time give the shortest delay.
 //

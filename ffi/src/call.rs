@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use undertone_engine::FRAME_SAMPLES;
 
 /// How long ut_call_free waits for the goodbye to leave.
 const GOODBYE: Duration = Duration::from_millis(1_500);
@@ -46,7 +45,7 @@ pub unsafe extern "C" fn ut_call_new(options: *const ut_options, call: *mut *mut
             return Err(UT_NULL);
         }
         let made = Box::new(ut_call {
-            shared: Arc::new(Shared::new()),
+            shared: Arc::new(Shared::new(options.sample_rate)),
             options,
             worker: Mutex::default(),
             polled: Mutex::default(),
@@ -84,8 +83,8 @@ pub unsafe extern "C" fn ut_call_join(call: *mut ut_call) -> ut_result {
     })
 }
 
-/// Gives sound from the microphone: 16 kHz, mono, 16 bits, any multiple of 10 ms (160 samples). Never waits:
-/// fit for an audio callback. Without it for 100 ms, silence is sent. More than 320 ms at once, or before
+/// Gives sound from the microphone: 16 kHz (or ut_options.sample_rate), mono, 16 bits, any multiple of 10 ms (160
+/// samples, 480 at 48 kHz). Never waits: fit for an audio callback. Without it for 100 ms, silence is sent. More than 320 ms at once, or before
 /// the call has connected, loses the oldest.
 ///
 /// UT_NULL, UT_BAD_ARGUMENT.
@@ -94,14 +93,14 @@ pub unsafe extern "C" fn ut_call_push(call: *mut ut_call, pcm: *const i16, sampl
     guard(|| {
         // SAFETY: the header's rules: NULL, or a handle from ut_call_new that is not freed.
         let call = unsafe { call.as_ref() }.ok_or(UT_NULL)?;
-        check_pcm(pcm, samples)?;
+        check_pcm(call, pcm, samples)?;
         // SAFETY: not NULL, and the header's rules: so many samples to read.
         call.shared.push(unsafe { std::slice::from_raw_parts(pcm, samples) });
         Ok(())
     })
 }
 
-/// Takes sound for the speaker, everybody mixed: 16 kHz, mono, 16 bits, any multiple of 10 ms (160 samples).
+/// Takes sound for the speaker, everybody mixed: as it is given to ut_call_push, any multiple of 10 ms.
 /// Always fills it all, with silence where there is nothing. Never waits: fit for an audio callback. Call it
 /// at the speaker's own pace; 10 or 20 ms at a time give the shortest delay.
 ///
@@ -111,7 +110,7 @@ pub unsafe extern "C" fn ut_call_pull(call: *mut ut_call, samples: usize, pcm: *
     guard(|| {
         // SAFETY: the header's rules: NULL, or a handle from ut_call_new that is not freed.
         let call = unsafe { call.as_ref() }.ok_or(UT_NULL)?;
-        check_pcm(pcm, samples)?;
+        check_pcm(call, pcm, samples)?;
         // SAFETY: not NULL, and the header's rules: room for so many samples. Zeroed first, since C's memory
         // may never have been written, and a slice of such memory would be undefined.
         let pcm = unsafe {
@@ -123,12 +122,12 @@ pub unsafe extern "C" fn ut_call_pull(call: *mut ut_call, samples: usize, pcm: *
     })
 }
 
-fn check_pcm(pcm: *const i16, samples: usize) -> Result<(), ut_result> {
+fn check_pcm(call: &ut_call, pcm: *const i16, samples: usize) -> Result<(), ut_result> {
     if pcm.is_null() {
         return Err(UT_NULL);
     }
     // An hour at once is no sound but a wrong unit.
-    if samples == 0 || !samples.is_multiple_of(FRAME_SAMPLES) || samples > 1 << 26 {
+    if samples == 0 || !samples.is_multiple_of(call.shared.rate.frame()) || samples > 1 << 26 {
         return Err(UT_BAD_ARGUMENT);
     }
     Ok(())

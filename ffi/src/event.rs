@@ -1,12 +1,12 @@
 //! What a call tells its owner, as C can hold it.
 
-use crate::options::{UT_AUDIO, UT_VIDEO};
+use crate::options::{UT_AUDIO, UT_MUSIC, UT_SPEECH, UT_VIDEO};
 use crate::result::ut_result::{self, *};
 use std::ffi::{CString, c_char};
 use std::ptr;
 use undertone_engine::{Event, Failure};
 use undertone_io::ws::ConnectError;
-use undertone_media::Kind;
+use undertone_media::{Kind, Sound};
 
 /// What happened. New kinds may come: ignore what you do not know.
 #[repr(u32)]
@@ -24,6 +24,9 @@ pub enum ut_event_kind {
     UT_EVENT_ENDED = 5,
     /// The call is over, as nobody wanted: code and text say why. Always the last event.
     UT_EVENT_FAILED = 6,
+    /// Other sound is sent from now on: UT_SPEECH, because the path does not carry the music that was asked for (text
+    /// says why), or UT_MUSIC again.
+    UT_EVENT_SENDING = 7,
 }
 
 /// Somebody in the room.
@@ -63,6 +66,8 @@ pub struct ut_event {
     pub participant_count: usize,
     /// Who is in the room.
     pub participants: *const ut_participant,
+    /// What is sent: UT_SPEECH or UT_MUSIC.
+    pub sound: u32,
 }
 
 /// A reason, for programs and for people.
@@ -137,6 +142,7 @@ impl Polled {
                 text: ptr::null(),
                 participant_count: 0,
                 participants: ptr::null(),
+                sound: 0,
             },
             text: CString::default(),
             names: Vec::new(),
@@ -179,6 +185,14 @@ impl Polled {
             Told::Engine(Event::Connected { setup }) => {
                 event.kind = ut_event_kind::UT_EVENT_CONNECTED;
                 event.setup_ms = setup.as_millis() as u32;
+            }
+            Told::Engine(Event::Sending { sound, reason }) => {
+                event.kind = ut_event_kind::UT_EVENT_SENDING;
+                event.sound = match sound {
+                    Sound::Speech => UT_SPEECH,
+                    Sound::Music => UT_MUSIC,
+                };
+                self.text = c_text(reason.name());
             }
             Told::Engine(Event::Ended) => event.kind = ut_event_kind::UT_EVENT_ENDED,
             Told::Engine(Event::Failed(failure)) => self.fail(&Fault::of(&failure)),
@@ -223,6 +237,14 @@ mod tests {
         let names: Vec<_> = all.iter().map(|it| unsafe { CStr::from_ptr(it.name) }).collect();
         assert_eq!(names, [c"Ada", c"Bb"]);
         assert_eq!((all[1].id, all[1].sends, all[1].muted), (2, UT_AUDIO, UT_AUDIO));
+    }
+
+    #[test]
+    fn what_is_sent_is_told_with_its_reason() {
+        let reason = undertone_engine::adapt::Reason::Scarce;
+        let polled = Polled::new(Told::Engine(Event::Sending { sound: Sound::Speech, reason }));
+        assert_eq!((polled.event.kind, polled.event.sound), (ut_event_kind::UT_EVENT_SENDING, UT_SPEECH));
+        assert_eq!(polled.text.as_c_str(), c"scarce");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::result::ut_result::{self, *};
 use std::ffi::{CStr, c_char};
 use undertone_engine::{Coding, Effort, VideoConfig};
 use undertone_io::ws::Trust;
-use undertone_media::Bitrate;
+use undertone_media::{Bitrate, SampleRate, Sound};
 use undertone_signaling::url::RoomUrl;
 
 /// Sound. A flag for ut_options.send, ut_call_mute, ut_participant and ut_event.
@@ -17,6 +17,12 @@ pub const UT_EFFORT_LOW: u32 = 1;
 pub const UT_EFFORT_MEDIUM: u32 = 2;
 /// Whatever helps.
 pub const UT_EFFORT_HIGH: u32 = 3;
+
+/// For ut_options.sound: a voice, to be understood on any network.
+pub const UT_SPEECH: u32 = 1;
+/// An instrument, a song: mono, the full band up to 20 kHz. Where the path is too thin or lossy a voice is sent instead
+/// until it carries music again, and UT_EVENT_SENDING tells.
+pub const UT_MUSIC: u32 = 2;
 
 /// The largest picture side: H.264 level 5.1 ends at 4096.
 const MAX_SIDE: u32 = 4096;
@@ -58,6 +64,10 @@ pub struct ut_options {
     pub effort: u32,
     /// Not 0: send next to nothing while nobody speaks. Default 0.
     pub dtx: u32,
+    /// What will be sent of sound: UT_SPEECH or UT_MUSIC. Default speech.
+    pub sound: u32,
+    /// Samples a second of what is pushed and pulled: 16000 or 48000. Default 16000, for music 48000.
+    pub sample_rate: u32,
 }
 
 /// The same, checked and owned.
@@ -67,6 +77,8 @@ pub(crate) struct Options {
     pub(crate) name: String,
     pub(crate) trust: Trust,
     pub(crate) audio: bool,
+    pub(crate) sample_rate: SampleRate,
+    pub(crate) sound: Sound,
     pub(crate) coding: Coding,
     pub(crate) video: Option<VideoConfig>,
     pub(crate) audio_slots: usize,
@@ -96,16 +108,31 @@ impl Options {
         {
             return Err(UT_BAD_ARGUMENT);
         }
+        let sound = match options.sound {
+            0 | UT_SPEECH => Sound::Speech,
+            UT_MUSIC => Sound::Music,
+            _ => return Err(UT_BAD_ARGUMENT),
+        };
         Ok(Options {
             url,
             name: if name.is_empty() { "guest" } else { name }.into(),
             trust: if pem.is_empty() { Trust::System } else { Trust::Certificate(pem.into()) },
             audio: options.send & UT_AUDIO != 0,
+            sample_rate: sample_rate(options.sample_rate, sound)?,
+            sound,
             coding: coding(&options)?,
             video: if options.send & UT_VIDEO != 0 { Some(video(&options)?) } else { None },
             audio_slots: or(options.audio_slots, 3) as usize,
             video_slots: options.video_slots as usize,
         })
+    }
+}
+
+fn sample_rate(hz: u32, sound: Sound) -> Result<SampleRate, ut_result> {
+    match (hz, sound) {
+        (0, Sound::Speech) => Ok(SampleRate::Wide),
+        (0, Sound::Music) => Ok(SampleRate::Full),
+        (hz, _) => SampleRate::from_hz(hz).ok_or(UT_BAD_ARGUMENT),
     }
 }
 
@@ -172,6 +199,8 @@ unsafe fn read_sized(options: *const ut_options) -> Result<ut_options, ut_result
         video_max_kbps: 0,
         effort: 0,
         dtx: 0,
+        sound: 0,
+        sample_rate: 0,
     };
     let known = size.min(size_of::<ut_options>());
     // SAFETY: both sides hold `known` bytes; every bit pattern is a value of these integers and pointers.
@@ -215,6 +244,8 @@ mod tests {
             video_max_kbps: 0,
             effort: 0,
             dtx: 0,
+            sound: 0,
+            sample_rate: 0,
         }
     }
 
@@ -232,6 +263,11 @@ mod tests {
         assert_eq!(options.coding, Coding::default());
         let coding = read(&ut_options { effort: UT_EFFORT_HIGH, dtx: 1, ..some() }).unwrap().coding;
         assert_eq!(coding, Coding { effort: Effort::High, dtx: true });
+        assert_eq!((options.sound, options.sample_rate), (Sound::Speech, SampleRate::Wide));
+        let music = read(&ut_options { sound: UT_MUSIC, ..some() }).unwrap();
+        assert_eq!((music.sound, music.sample_rate), (Sound::Music, SampleRate::Full));
+        let heard = read(&ut_options { sample_rate: 48_000, ..some() }).unwrap();
+        assert_eq!((heard.sound, heard.sample_rate), (Sound::Speech, SampleRate::Full));
         let seen = read(&ut_options { send: UT_VIDEO, ..some() }).unwrap();
         assert_eq!(seen.video, Some(VideoConfig::default()));
     }
@@ -247,6 +283,8 @@ mod tests {
         assert_eq!(refused(ut_options { send: UT_VIDEO, video_width: 641, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { audio_slots: u32::MAX, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { effort: 4, ..some() }), UT_BAD_ARGUMENT);
+        assert_eq!(refused(ut_options { sound: 3, ..some() }), UT_BAD_ARGUMENT);
+        assert_eq!(refused(ut_options { sample_rate: 44_100, ..some() }), UT_BAD_ARGUMENT);
     }
 
     #[test]

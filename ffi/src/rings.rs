@@ -9,12 +9,13 @@ use crossbeam::queue::ArrayQueue;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use undertone_engine::FRAME_SAMPLES;
 use undertone_io::Clock;
-use undertone_media::VideoFrame;
+use undertone_media::{SampleRate, VideoFrame};
 
-/// 10 ms of sound.
-pub(crate) type Frame = [i16; FRAME_SAMPLES];
+/// Room for 10 ms of sound, of which as much is used as the rate says.
+pub(crate) type Frame = [i16; SampleRate::Full.frame()];
+/// Nothing.
+pub(crate) const SILENCE: Frame = [0; SampleRate::Full.frame()];
 
 /// Sound that a ring holds at most: 320 ms. What is older than that is of no use in a conversation.
 const RING_FRAMES: usize = 32;
@@ -39,6 +40,8 @@ pub(crate) enum Phase {
 
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    /// Of what is pushed and pulled.
+    pub(crate) rate: SampleRate,
     /// From [`Shared::push`] to the worker.
     pub(crate) microphone: ArrayQueue<Frame>,
     /// From the worker to [`Shared::pull`].
@@ -63,9 +66,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Shared {
+    pub(crate) fn new(rate: SampleRate) -> Shared {
         Shared {
             clock: Clock::new(),
+            rate,
             microphone: ArrayQueue::new(RING_FRAMES),
             speaker: ArrayQueue::new(RING_FRAMES),
             appetite: AtomicUsize::new(1),
@@ -103,8 +107,10 @@ impl Shared {
 
     /// Takes sound from the microphone; whole frames only. The oldest gives way to the newest.
     pub(crate) fn push(&self, pcm: &[i16]) {
-        for frame in pcm.as_chunks::<FRAME_SAMPLES>().0 {
-            if self.microphone.force_push(*frame).is_some() {
+        for pcm in pcm.chunks_exact(self.rate.frame()) {
+            let mut frame = SILENCE;
+            frame[..pcm.len()].copy_from_slice(pcm);
+            if self.microphone.force_push(frame).is_some() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -112,15 +118,18 @@ impl Shared {
 
     /// Fills `pcm` for the speaker, with silence where there is nothing.
     pub(crate) fn pull(&self, pcm: &mut [i16]) {
-        let frames = pcm.as_chunks_mut::<FRAME_SAMPLES>().0;
+        let frames = pcm.chunks_exact_mut(self.rate.frame());
         let running = self.phase() == Phase::Talking;
         self.appetite.fetch_max(frames.len().min(RING_FRAMES / 2), Ordering::Relaxed);
-        for frame in frames {
-            *frame = self.speaker.pop().unwrap_or_else(|| {
-                // Before the loop runs there is nothing to miss.
-                self.missing.fetch_add(u64::from(running), Ordering::Relaxed);
-                [0; FRAME_SAMPLES]
-            });
+        for pcm in frames {
+            match self.speaker.pop() {
+                Some(frame) => pcm.copy_from_slice(&frame[..pcm.len()]),
+                None => {
+                    // Before the loop runs there is nothing to miss.
+                    self.missing.fetch_add(u64::from(running), Ordering::Relaxed);
+                    pcm.fill(0);
+                }
+            }
         }
         self.pulls.fetch_add(1, Ordering::Release);
     }
@@ -159,23 +168,30 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const STEP: usize = SampleRate::Wide.frame();
+
+    /// A frame that begins with a step of this.
+    fn frame(sample: i16) -> Frame {
+        std::array::from_fn(|n| if n < STEP { sample } else { 0 })
+    }
+
     #[test]
     fn a_microphone_nobody_empties_keeps_the_newest_sound() {
-        let shared = Shared::new();
+        let shared = Shared::new(SampleRate::Wide);
         for n in 0..RING_FRAMES as i16 + 3 {
-            shared.push(&[n; FRAME_SAMPLES]);
+            shared.push(&[n; STEP]);
         }
-        assert_eq!(shared.microphone.pop(), Some([3; FRAME_SAMPLES]));
+        assert_eq!(shared.microphone.pop(), Some(frame(3)));
         assert_eq!(shared.dropped.load(Ordering::Relaxed), 3);
     }
 
     #[test]
     fn a_speaker_that_asks_too_early_gets_silence_and_is_counted() {
-        let shared = Shared::new();
-        shared.pull(&mut [0; FRAME_SAMPLES]);
+        let shared = Shared::new(SampleRate::Wide);
+        shared.pull(&mut [0; STEP]);
         shared.set_phase(Phase::Talking);
-        let _ = shared.speaker.push([5; FRAME_SAMPLES]);
-        let mut pcm = [1; 2 * FRAME_SAMPLES];
+        let _ = shared.speaker.push(frame(5));
+        let mut pcm = [1; 2 * STEP];
         shared.pull(&mut pcm);
         assert_eq!((pcm[0], pcm[159], pcm[160], pcm[319]), (5, 5, 0, 0));
         assert_eq!(shared.missing.load(Ordering::Relaxed), 1);
@@ -184,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_last_event_outlives_a_flood() {
-        let shared = Shared::new();
+        let shared = Shared::new(SampleRate::Wide);
         for participant in 0..2 * EVENTS as u32 {
             shared.tell(Told::Engine(undertone_engine::Event::Joined { participant }));
         }

@@ -5,14 +5,14 @@ mod signals;
 use crate::event::{Fault, Told, flag};
 use crate::options::Options;
 use crate::result::ut_result::UT_PANIC;
-use crate::rings::{Frame, Phase, Shared, lock};
+use crate::rings::{Phase, SILENCE, Shared, lock};
 use crate::stats::ut_stats;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
-use undertone_engine::{Call, Config, Event, FRAME_SAMPLES, Role};
+use undertone_engine::{Call, Config, Event, Role};
 use undertone_io::run::{Beat, Hook, run};
 use undertone_io::udp::{Socket, address_towards};
 use undertone_io::{Signal, mailbox, ws};
@@ -66,6 +66,8 @@ fn talk(shared: &Shared, options: &Options) -> Result<(), Fault> {
     let local = addresses(&socket, options);
     let mut call = Call::new(Config {
         audio: options.audio,
+        sample_rate: options.sample_rate,
+        sound: options.sound,
         coding: options.coding,
         video: options.video,
         audio_slots: options.audio_slots,
@@ -140,7 +142,7 @@ impl<'a> Desk<'a> {
         let waiting = self.shared.microphone.len() as u32;
         for left in (0..waiting).rev() {
             if let Some(frame) = self.shared.microphone.pop() {
-                call.push_audio(beat.now - STEP * left, &frame);
+                call.push_audio(beat.now - STEP * left, &frame[..self.shared.rate.frame()]);
             }
         }
         if waiting > 0 {
@@ -154,7 +156,7 @@ impl<'a> Desk<'a> {
             _ => 0,
         };
         for left in (0..owed).rev() {
-            call.push_audio(beat.now - STEP * left, &[0; FRAME_SAMPLES]);
+            call.push_audio(beat.now - STEP * left, &SILENCE[..self.shared.rate.frame()]);
         }
     }
 
@@ -163,17 +165,18 @@ impl<'a> Desk<'a> {
         let pulls = self.shared.pulls.load(Acquire);
         self.deaf = if pulls == self.pulls { self.deaf.saturating_add(1) } else { 0 };
         self.pulls = pulls;
-        let mut frame: Frame = [0; FRAME_SAMPLES];
+        let mut frame = SILENCE;
+        let step = self.shared.rate.frame();
         if self.deaf > DEAF_AFTER {
             while self.shared.speaker.pop().is_some() {}
-            call.pull_audio(beat.now, &mut frame);
+            call.pull_audio(beat.now, &mut frame[..step]);
             return;
         }
         let missing = self.shared.missing.load(Relaxed);
         let wanted =
             self.speaker.wanted(self.shared.speaker.len(), self.shared.appetite.load(Relaxed), missing);
         for _ in 0..wanted {
-            call.pull_audio(beat.now, &mut frame);
+            call.pull_audio(beat.now, &mut frame[..step]);
             self.shared.speaker.force_push(frame);
         }
     }
@@ -207,7 +210,7 @@ impl<'a> Desk<'a> {
     }
 
     fn account(&mut self, call: &Call) {
-        let samples = |frames: u64| frames * FRAME_SAMPLES as u64;
+        let samples = |frames: u64| frames * self.shared.rate.frame() as u64;
         *lock(&self.shared.stats) = ut_stats {
             speaker_missing: samples(self.shared.missing.load(Relaxed)),
             microphone_dropped: samples(self.shared.dropped.load(Relaxed)),

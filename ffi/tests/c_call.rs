@@ -148,6 +148,22 @@ fn one_talks_and_the_other_hears_it() {
 }
 
 #[test]
+fn music_is_heard_above_all_voices_and_a_voice_at_48_khz_too() {
+    let server = Server::start(None);
+    for (mode, hz) in [("play", 12_000.0), ("talk", HZ)] {
+        let hz_text = hz.to_string();
+        let hearer = spawn(&["hear", &server.room(mode), "5", &hz_text]);
+        std::thread::sleep(Duration::from_millis(300));
+        let sender = spawn(&[mode, &server.room(mode), "4", &hz_text]);
+        let (_, hearer) = (finish(sender), finish(hearer));
+        // Three seconds of tone, half of which a busy machine may spoil.
+        assert!(number(&hearer, "tones") > 15.0, "{mode}: {hearer:?}");
+        assert!((number(&hearer, "hz") - hz).abs() < 0.012 * hz, "{mode}: {hearer:?}");
+        assert!((4_000.0..7_500.0).contains(&number(&hearer, "rms")), "{mode}: {hearer:?}");
+    }
+}
+
+#[test]
 fn a_wrong_token_and_a_missing_one_are_refused() {
     let server = Server::start(Some(KEY));
     let forged = format!("{}?token=eyJhbGciOiJIUzI1NiJ9.e30.AAAA", server.room("tea"));

@@ -3,6 +3,8 @@
  *
  *     call talk URL SECONDS HZ      send a tone, print what is heard
  *     call listen URL SECONDS HZ    send nothing, print how many tenths of a second were a tone of that frequency
+ *     call play URL SECONDS HZ      send the tone as music at 48 kHz
+ *     call hear URL SECONDS HZ      listen at 48 kHz
  *     call try URL [PEM_FILE]       print the code with which the call fails, or 0 if it connects
  *     call show URL                 two calls in one process: pictures from one reach the other
  *     call abandon URL              free calls in every state, without leaving them
@@ -19,7 +21,7 @@
 #include <time.h>
 
 #define PI 3.14159265358979
-enum { RATE = 16000, STEP = RATE / 100 };
+enum { RATE = 16000, STEP = RATE / 100, RATE_FULL = 48000 };
 
 #define CHECK(what)                                                                                          \
     do {                                                                                                     \
@@ -63,7 +65,7 @@ static ut_call *start(const char *url, const char *name, uint32_t send) {
  */
 struct ear {
     double hz, energy, s1, s2;
-    int samples, crossings;
+    int rate, samples, crossings;
     int16_t last;
     /* Windows that were that tone, and what they sum up to. */
     int tones, tone_crossings;
@@ -71,7 +73,7 @@ struct ear {
 };
 
 static void hear(struct ear *ear, const int16_t *pcm, int samples) {
-    double turn = 2 * cos(2 * PI * ear->hz / RATE);
+    double turn = 2 * cos(2 * PI * ear->hz / ear->rate);
     for (int i = 0; i < samples; i++) {
         double s0 = pcm[i] + turn * ear->s1 - ear->s2;
         ear->s2 = ear->s1;
@@ -81,7 +83,7 @@ static void hear(struct ear *ear, const int16_t *pcm, int samples) {
         ear->last = pcm[i];
     }
     ear->samples += samples;
-    if (ear->samples < RATE / 10)
+    if (ear->samples < ear->rate / 10)
         return;
     double tone = ear->s1 * ear->s1 + ear->s2 * ear->s2 - turn * ear->s1 * ear->s2;
     double share = ear->energy > 0 ? 2 * tone / (ear->samples * ear->energy) : 0;
@@ -95,9 +97,15 @@ static void hear(struct ear *ear, const int16_t *pcm, int samples) {
     ear->samples = ear->crossings = 0;
 }
 
-static int converse(const char *url, const char *name, int talks, double seconds, double hz) {
-    ut_call *call = start(url, name, talks ? UT_AUDIO : 0);
-    struct ear ear = { .hz = hz };
+static int converse(const char *url, const char *name, int talks, int rate, double seconds, double hz) {
+    ut_options options = { .size = sizeof options, .room_url = url, .name = name, .send = talks ? UT_AUDIO : 0 };
+    if (rate == RATE_FULL) {
+        options.sound = talks ? UT_MUSIC : UT_SPEECH;
+        options.sample_rate = RATE_FULL;
+    }
+    ut_call *call = start_with(&options);
+    int frame = rate / 100;
+    struct ear ear = { .hz = hz, .rate = rate };
     ut_stats stats = { .size = sizeof stats };
     int over = 0, muted = 0;
     uint32_t people = 0;
@@ -105,15 +113,15 @@ static int converse(const char *url, const char *name, int talks, double seconds
     /* The listener takes 20 ms at a time, as many devices do; the talker 10. */
     int pull = talks ? 1 : 2;
     for (int step = 0; step < seconds * 100 && !over; step++) {
-        int16_t pcm[2 * STEP];
+        int16_t pcm[2 * RATE_FULL / 100];
         if (talks) {
-            for (int i = 0; i < STEP; i++)
-                pcm[i] = (int16_t)(8000 * sin(2 * PI * hz * (step * STEP + i) / RATE));
-            CHECK(ut_call_push(call, pcm, STEP) == UT_OK);
+            for (int i = 0; i < frame; i++)
+                pcm[i] = (int16_t)(8000 * sin(2 * PI * hz * (step * frame + i) / rate));
+            CHECK(ut_call_push(call, pcm, (size_t)frame) == UT_OK);
         }
         if (step % pull == 0) {
-            CHECK(ut_call_pull(call, (size_t)(pull * STEP), pcm) == UT_OK);
-            hear(&ear, pcm, pull * STEP);
+            CHECK(ut_call_pull(call, (size_t)(pull * frame), pcm) == UT_OK);
+            hear(&ear, pcm, pull * frame);
         }
         const ut_event *event;
         while (ut_call_poll(call, &event) == UT_OK) {
@@ -143,6 +151,9 @@ static int converse(const char *url, const char *name, int talks, double seconds
             case UT_EVENT_SLOT:
                 if (event->participant > 0 && event->media == UT_AUDIO)
                     printf("slot %u\n", event->participant);
+                break;
+            case UT_EVENT_SENDING:
+                CHECK(event->sound == UT_SPEECH || event->sound == UT_MUSIC);
                 break;
             case UT_EVENT_ENDED:
             case UT_EVENT_FAILED:
@@ -294,6 +305,9 @@ static int misuse(void) {
     bad.send = 8;
     CHECK(ut_call_new(&bad, &call) == UT_BAD_ARGUMENT);
     bad = options;
+    bad.sample_rate = 44100;
+    CHECK(ut_call_new(&bad, &call) == UT_BAD_ARGUMENT);
+    bad = options;
     bad.size = 3;
     CHECK(ut_call_new(&bad, &call) == UT_BAD_ARGUMENT);
     CHECK(call == NULL); /* Outputs are written only on success. */
@@ -330,6 +344,11 @@ static int misuse(void) {
     CHECK(ut_call_push_picture(call, &picture) == UT_BAD_STATE);
     ut_call_free(call);
 
+    options.sample_rate = RATE_FULL;
+    CHECK(ut_call_new(&options, &call) == UT_OK);
+    CHECK(ut_call_push(call, pcm, STEP) == UT_BAD_ARGUMENT);
+    ut_call_free(call);
+
     options.send = UT_VIDEO;
     CHECK(ut_call_new(&options, &call) == UT_OK);
     CHECK(ut_call_push_picture(call, &picture) == UT_MEDIA);
@@ -342,9 +361,13 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     const char *mode = argc > 1 ? argv[1] : "";
     if (argc == 5 && strcmp(mode, "talk") == 0)
-        return converse(argv[2], "talker", 1, atof(argv[3]), atof(argv[4]));
+        return converse(argv[2], "talker", 1, RATE, atof(argv[3]), atof(argv[4]));
+    if (argc == 5 && strcmp(mode, "play") == 0)
+        return converse(argv[2], "player", 1, RATE_FULL, atof(argv[3]), atof(argv[4]));
+    if (argc == 5 && strcmp(mode, "hear") == 0)
+        return converse(argv[2], "hearer", 0, RATE_FULL, atof(argv[3]), atof(argv[4]));
     if (argc == 5 && strcmp(mode, "listen") == 0)
-        return converse(argv[2], "listener", 0, atof(argv[3]), atof(argv[4]));
+        return converse(argv[2], "listener", 0, RATE, atof(argv[3]), atof(argv[4]));
     if ((argc == 3 || argc == 4) && strcmp(mode, "try") == 0)
         return try(argv[2], argc == 4 ? argv[3] : NULL);
     if (argc == 3 && strcmp(mode, "show") == 0)

@@ -146,7 +146,8 @@ pub(crate) fn jitter(data: &[u8]) {
 pub(crate) fn opus(data: &[u8]) {
     let Some((&level, data)) = data.split_first() else { return };
     let level = [opus::Level::Plain, opus::Level::Lace, opus::Level::NoLace][usize::from(level) % 3];
-    let mut decoder = opus::Decoder::new(opus::DecoderConfig { level }).expect("a decoder can be made");
+    let mut decoder = opus::Decoder::new(opus::DecoderConfig { level, ..Default::default() })
+        .expect("a decoder can be made");
     let mut out = Vec::new();
     for (order, bytes) in Script::steps(data).take(16) {
         out.clear();

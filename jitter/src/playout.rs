@@ -407,7 +407,9 @@ impl JitterBuffer {
     /// much of an outage they mend.
     fn awaits_resends(&self, now: Timestamp, edge: &Edge, until: Option<Timestamp>) -> bool {
         let begun = edge.starved >= OUTAGE && edge.starved <= LONG_SILENCE && !edge.pause;
-        let Some(first) = self.buffer.first().filter(|_| begun && !self.target.trusts()) else { return false };
+        let Some(first) = self.buffer.first().filter(|_| begun && !self.target.trusts()) else {
+            return false;
+        };
         until.is_some_and(|until| until > now) && now.since(first.packet.arrival) <= LONGEST_HOLD
     }
 

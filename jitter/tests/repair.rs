@@ -156,3 +156,60 @@ fn after_an_outage_playout_goes_on_in_step() {
     assert!(heard.stats.late > 20, "what came too late was passed over: {:?}", heard.stats);
     assert!(heard.stats.played_repaired > 20, "the rest was not: {:?}", heard.stats);
 }
+
+/// Half a second of packets is lost, noticed when the next one comes, and sent again within `rtt`.
+fn outage(rtt: Option<i64>) -> Vec<Arrival> {
+    let mut packets = clean(1500);
+    packets.retain_mut(|packet| {
+        if !(500..525).contains(&packet.seq) {
+            return true;
+        }
+        packet.repaired = true;
+        packet.at = 525 * 20_000 + 20_000 + rtt.unwrap_or_default();
+        rtt.is_some()
+    });
+    packets
+}
+
+#[test]
+fn what_an_outage_took_is_waited_for_while_it_is_sent_again() {
+    let resent = |rtt: i64| move |seq: u64, now: i64| (seq < 525).then(|| now + rtt);
+    let repairable = resent(60_000);
+    let listener = Listener { until: 29_000_000, repairable: &repairable, ..Listener::default() };
+    let heard = listener.listen(&outage(Some(60_000)));
+    let kept = heard.played.iter().filter(|seq| (500..525).contains(*seq)).count();
+    assert_eq!(kept, 25, "every word is heard, late");
+    let again = heard.ticks.iter().filter(|tick| tick.now > 13_500_000);
+    let late = again.filter_map(|tick| tick.delay).max().expect("it plays");
+    assert!(late <= 60_000, "two seconds later playout is back: {late} µs");
+}
+
+#[test]
+fn an_outage_of_which_nothing_comes_back_is_passed_over() {
+    let repairable = |seq: u64, _: i64| (seq < 525).then_some(525 * 20_000 + 100_000);
+    let listener = Listener { until: 29_000_000, repairable: &repairable, ..Listener::default() };
+    let heard = listener.listen(&outage(None));
+    let after = heard.ticks.iter().filter(|tick| tick.now > 525 * 20_000 + 200_000);
+    let late = after.filter_map(|tick| tick.delay).max().expect("it plays");
+    assert!(late <= 60_000, "in step, as if nothing had happened: {late} µs");
+}
+
+#[test]
+fn lateness_is_what_most_packets_are_late_as_far_as_it_is_waited_for() {
+    let mut buffer = undertone_jitter::JitterBuffer::new(undertone_jitter::Config::default());
+    assert_eq!(buffer.lateness(), std::time::Duration::ZERO);
+    for n in 0..200 {
+        let late = (n as i64 * 7 % 8) * 10_000;
+        let arrival = Arrival {
+            seq: n,
+            media: n as i64 * 20_000,
+            at: n as i64 * 20_000 + 50_000 + late,
+            repaired: false,
+        };
+        let at = undertone_media::Timestamp::from_micros(arrival.at as u64);
+        buffer.insert(at, listener::packet(&arrival, 48_000), PACKET);
+    }
+    let lateness = buffer.lateness().as_millis();
+    assert!((50..=70).contains(&lateness), "{lateness} ms of 0 to 70");
+    assert!(buffer.lateness() <= buffer.target());
+}

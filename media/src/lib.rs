@@ -7,6 +7,7 @@ mod frame;
 mod link;
 mod machine;
 mod seq;
+mod sound;
 mod time;
 mod units;
 
@@ -14,5 +15,6 @@ pub use frame::{AudioFrame, EncodedFrame, Kind, VideoFrame};
 pub use link::{Fate, Link};
 pub use machine::{Input, Machine, Output, Transmit};
 pub use seq::{MediaTime, Packet, SeqNo, SeqUnwrapper, Ssrc, TimeUnwrapper};
+pub use sound::{SampleRate, Sound};
 pub use time::Timestamp;
 pub use units::{Bitrate, DataSize};

@@ -3,9 +3,8 @@
 use super::outcome::{Direction, Percentiles, Recovered, Video, Wire};
 use std::collections::VecDeque;
 use std::time::Duration;
-use undertone_codec::SAMPLE_RATE;
 use undertone_engine::{AudioSlotStats, Origin, Played, Stats};
-use undertone_media::{Bitrate, Timestamp, VideoFrame};
+use undertone_media::{Bitrate, SampleRate, Timestamp, VideoFrame};
 use undertone_sim::score;
 
 /// One point of the curves in a report.
@@ -37,6 +36,8 @@ const KEPT_PICTURES: usize = 96;
 /// Listens.
 #[derive(Clone, Debug, Default)]
 pub struct Ear {
+    /// Samples a second of what was said and heard.
+    pub rate: SampleRate,
     /// What was said, from the start of the call.
     pub sent: Vec<i16>,
     /// What came out of the speaker, on the same clock.
@@ -79,6 +80,11 @@ struct Eye {
 }
 
 impl Ear {
+    /// Has heard nothing yet.
+    pub fn new(rate: SampleRate) -> Ear {
+        Ear { rate, ..Ear::default() }
+    }
+
     /// What was said in the last 10 ms, and what was heard.
     pub fn hear(&mut self, said: &[i16], heard: &[i16], played: impl IntoIterator<Item = Played>) {
         if self.received.is_empty() {
@@ -205,11 +211,12 @@ impl Ear {
         let share = |origin| if voiced == 0 { 0.0 } else { count(origin) as f64 / voiced as f64 };
         let m2e = Percentiles::of(&self.m2e_ms);
         let concealed = share(Origin::Plc);
-        let lag = (m2e.p50.unwrap_or(0.0) / 1000.0 * f64::from(SAMPLE_RATE)) as usize;
-        let from =
-            spoke.map_or(self.sent.len(), |spoke| samples(spoke.since(Timestamp::ZERO))).min(self.sent.len());
+        let lag = (m2e.p50.unwrap_or(0.0) / 1000.0 * f64::from(self.rate.hz())) as usize;
+        let from = spoke
+            .map_or(self.sent.len(), |spoke| self.rate.samples(spoke.since(Timestamp::ZERO)))
+            .min(self.sent.len());
         let heard = &self.received[from..self.sent.len()];
-        let gap = score::longest_gap(&self.sent[from..], heard, SAMPLE_RATE, lag);
+        let gap = score::longest_gap(&self.sent[from..], heard, self.rate.hz(), lag);
         Direction {
             m2e_ms: m2e,
             concealed_ratio: concealed,
@@ -277,10 +284,6 @@ impl Ear {
             .filter(|sample| sample.secs > from.as_secs_f64() && sample.secs <= to.as_secs_f64());
         mean(&between.map(|sample| sample.received_kbps).collect::<Vec<f64>>())
     }
-}
-
-fn samples(span: Duration) -> usize {
-    (span.as_micros() as u64 * u64::from(SAMPLE_RATE) / 1_000_000) as usize
 }
 
 fn mean(values: &[f64]) -> f64 {

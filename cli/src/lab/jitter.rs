@@ -28,7 +28,7 @@ use undertone_codec::SAMPLE_RATE;
 use undertone_codec::opus::{Encoder, EncoderConfig};
 use undertone_engine::receiver::{AudioReceiver, Formats, Listening};
 use undertone_engine::{FRAME_SAMPLES, Origin, Plain, Timing};
-use undertone_media::{Bitrate, Ssrc, Timestamp};
+use undertone_media::{Bitrate, SampleRate, Ssrc, Timestamp};
 use undertone_sim::score;
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{Extensions, Header};
@@ -356,7 +356,7 @@ fn conclude(rows: &[Row], heard: &Listened) -> LabJitter {
 /// Runs the command.
 pub fn jitter(args: &LabJitterArgs) -> Outcome {
     let rows = read_arrivals(&args.arrivals)?;
-    let mut voice = Voice::read(&args.speech)?;
+    let mut voice = Voice::read(&args.speech, SampleRate::Wide)?;
     let mut said = voice.clone();
     let heard = listen(&rows, &mut voice, args.kbps)?;
     let result = conclude(&rows, &heard);

@@ -79,6 +79,7 @@ pub(super) fn stats_line(direction: &str, ear: &Ear, speaker: &Stats) -> String 
         "estimate_reason": format!("{:?}", speaker.congestion.reason),
         "queue_ms": short(speaker.congestion.queue.as_secs_f64() * 1000.0),
         "rtt_ms": speaker.rtt.map(|rtt| short(rtt.as_secs_f64() * 1000.0)),
+        "sending": speaker.sending.map(|sound| format!("{sound:?}").to_lowercase()),
         "packet_ms": speaker.plan.map(|plan| plan.packet.as_millis() as u64),
         "coded_kbps": speaker.plan.map(|plan| short(plan.bitrate.as_kbps_f64())),
         "protection": speaker.plan.map(|plan| format!("{:?}", plan.protection)),

@@ -12,9 +12,9 @@ use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use undertone_codec::{SAMPLE_RATE, y4m};
-use undertone_engine::{Call, Config, Event, FRAME_SAMPLES, Played, Role, Stats, VideoConfig};
-use undertone_media::{Bitrate, Input, Machine, Output, Timestamp, VideoFrame};
+use undertone_codec::y4m;
+use undertone_engine::{Call, Config, Event, Played, Role, Stats, VideoConfig};
+use undertone_media::{Bitrate, Input, Machine, Output, SampleRate, Timestamp, VideoFrame};
 use undertone_sfu::Sfu;
 use undertone_sim::pcapng;
 use undertone_sim::world::{NodeId, World};
@@ -75,13 +75,14 @@ struct Participant {
     /// Our own number in the room; `None` in a direct call.
     number: Option<u32>,
     setup: Option<Duration>,
-    heard: [i16; FRAME_SAMPLES],
+    heard: Vec<i16>,
     played: Vec<(usize, Played)>,
     failure: Option<String>,
 }
 
 struct Lab {
     world: World<Node>,
+    rate: SampleRate,
     people: Vec<Participant>,
     /// When everybody was connected, which is when people begin to speak.
     spoke: Option<Timestamp>,
@@ -91,8 +92,9 @@ struct Lab {
 
 impl Lab {
     fn new(args: &LabCallArgs, network: &Network, camera: Option<VideoConfig>) -> Outcome<Lab> {
-        let voices =
-            [Voice::read(&args.speech)?, Voice::read(args.speech_back.as_deref().unwrap_or(&args.speech))?];
+        let rate = args.sound.rate();
+        let back = args.speech_back.as_deref().unwrap_or(&args.speech);
+        let voices = [Voice::read(&args.speech, rate)?, Voice::read(back, rate)?];
         let anchor = anchor();
         let mut world = World::new();
         let count = if args.topology == Topology::P2p { 2 } else { 3 };
@@ -113,6 +115,8 @@ impl Lab {
                 crypto: Crypto::Seeded(own),
                 // The third only listens: the room is there, the measured two are not mixed with it.
                 audio: which < 2,
+                sample_rate: rate,
+                sound: args.sound.sound(),
                 coding: args.coding.into(),
                 video: camera.filter(|_| which == 0),
                 audio_slots: count - 1,
@@ -124,7 +128,7 @@ impl Lab {
             let node = world.add(Node::Call(Box::new(Call::new(config))), address(which));
             let voice = voices.get(which).cloned();
             let (number, setup, failure) = (None, None, None);
-            let (heard, played) = ([0; FRAME_SAMPLES], Vec::new());
+            let (heard, played) = (Vec::new(), Vec::new());
             people.push(Participant { node, voice, number, setup, heard, played, failure });
         }
         match args.topology {
@@ -167,7 +171,7 @@ impl Lab {
             log = Some(BufWriter::new(create(&dir.join("stats.ndjson"))?));
             world.record(true);
         }
-        Ok(Lab { world, people, spoke: None, capture, log })
+        Ok(Lab { world, rate, people, spoke: None, capture, log })
     }
 
     fn call(&mut self, which: usize) -> &mut Call {
@@ -185,7 +189,8 @@ impl Lab {
     }
 
     /// Lets everything happen up to `now`, then moves sound by one step. Returns what each said.
-    fn step(&mut self, now: Timestamp) -> Vec<[i16; FRAME_SAMPLES]> {
+    fn step(&mut self, now: Timestamp) -> Vec<Vec<i16>> {
+        let frame = self.rate.frame();
         self.world.run_until(now);
         let mut said = Vec::new();
         for which in 0..self.people.len() {
@@ -197,19 +202,19 @@ impl Lab {
                     _ => {}
                 }
             }
-            let mut heard = [0; FRAME_SAMPLES];
+            let mut heard = vec![0; frame];
             let call = self.call(which);
             call.pull_audio(now, &mut heard);
             let played = call.played().to_vec();
             self.people[which].heard = heard;
             self.people[which].played = played;
             let speaking = self.spoke.is_some();
-            let frame = match &mut self.people[which].voice {
+            let said_now = match &mut self.people[which].voice {
                 Some(voice) if speaking => voice.next_frame(),
-                _ => [0; FRAME_SAMPLES],
+                _ => vec![0; frame],
             };
-            self.call(which).push_audio(now, &frame);
-            said.push(frame);
+            self.call(which).push_audio(now, &said_now);
+            said.push(said_now);
         }
         if self.spoke.is_none() && self.people.iter().all(|person| person.setup.is_some()) {
             self.spoke = Some(now);
@@ -258,7 +263,7 @@ pub fn call(args: &LabCallArgs) -> Outcome {
     let network = Network::parse(&args.network)?;
     let mut camera = args.video.as_deref().map(Camera::open).transpose()?;
     let mut lab = Lab::new(args, &network, camera.as_ref().map(|camera| camera.config))?;
-    let (mut forth, mut back) = (Ear::default(), Ear::default());
+    let (mut forth, mut back) = (Ear::new(lab.rate), Ear::new(lab.rate));
     let mut screen = None;
     let mut filmed = 0u64;
     let mut shown: Option<VideoFrame> = None;
@@ -268,10 +273,9 @@ pub fn call(args: &LabCallArgs) -> Outcome {
     while now < end {
         now += STEP;
         let said = lab.step(now);
-        let (heard_by_a, heard_by_b) = (lab.people[0].heard, lab.people[1].heard);
         let (by_a, by_b) = (lab.played(0, 1), lab.played(1, 0));
-        forth.hear(&said[0], &heard_by_b, by_b);
-        back.hear(&said[1], &heard_by_a, by_a);
+        forth.hear(&said[0], &lab.people[1].heard, by_b);
+        back.hear(&said[1], &lab.people[0].heard, by_a);
         if let (Some(camera), Some(spoke)) = (&mut camera, lab.spoke) {
             while spoke + camera.next_due() <= now {
                 let picture = camera.take(now)?;
@@ -413,13 +417,14 @@ fn write_screen(
 }
 
 fn write_files(dir: &Path, args: &LabCallArgs, result: &LabCall, forth: &Ear, back: &Ear) -> Outcome {
+    let rate = forth.rate.hz();
     for (name, samples) in [
         ("sent.wav", &forth.sent),
         ("received.wav", &forth.received),
         ("sent-back.wav", &back.sent),
         ("received-back.wav", &back.received),
     ] {
-        undertone_io::files::write_wav(dir.join(name), SAMPLE_RATE, samples).map_err(Failure::usage)?;
+        undertone_io::files::write_wav(dir.join(name), rate, samples).map_err(Failure::usage)?;
     }
     let html = page::report(args, result, forth, back).html();
     let path = dir.join("report.html");

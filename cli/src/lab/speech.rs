@@ -21,9 +21,9 @@ use undertone_codec::opus::Redundancy;
 use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_engine::adapt::{self, Loss, Path, Peer, Plan, Protection, Reason};
 use undertone_engine::receiver::{AudioReceiver, Formats, Listening};
-use undertone_engine::sender::AudioSender;
-use undertone_engine::{Coding, FRAME_SAMPLES, Origin, Plain, Timing};
-use undertone_media::{Bitrate, DataSize, Fate, Link, Ssrc, Timestamp};
+use undertone_engine::sender::{AudioSender, Speaking};
+use undertone_engine::{FRAME_SAMPLES, Origin, Plain, Timing};
+use undertone_media::{Bitrate, DataSize, Fate, Link, SampleRate, Ssrc, Timestamp};
 use undertone_transport::rtp::Extensions;
 use undertone_transport::stream::{RecvConfig, RecvStream, SendConfig, SendStream};
 
@@ -202,10 +202,11 @@ fn path(args: &LabSpeechArgs, link: &Network) -> Path {
 }
 
 fn listen(args: &LabSpeechArgs, network: &Network, path: &Path, plan: Plan) -> Result<Listened, CodecError> {
-    let mut voice = Voice::read(&args.speech).map_err(|_| CodecError::ApiMisuse("unreadable speech"))?;
+    let mut voice = Voice::read(&args.speech, SampleRate::Wide)
+        .map_err(|_| CodecError::ApiMisuse("unreadable speech"))?;
     let (_, mut link) = network.links(args.seed, 0);
     let stream = SendStream::new(SendConfig::new(STREAM, OPUS, 48_000, args.seed));
-    let mut sender = AudioSender::new(stream, FORMATS, Coding::default(), path)?;
+    let mut sender = AudioSender::new(stream, FORMATS, Speaking::default(), path)?;
     sender.keep_to(plan);
     let lookahead = Duration::from_millis(args.lookahead_ms);
     let stream = RecvStream::new(RecvConfig {
@@ -281,7 +282,7 @@ fn conclude(args: &LabSpeechArgs, plan: &Plan, heard: &Listened) -> LabSpeech {
 
 /// Runs the command.
 pub fn speech(args: &LabSpeechArgs) -> Outcome {
-    Voice::read(&args.speech)?;
+    Voice::read(&args.speech, SampleRate::Wide)?;
     let network = Network::parse(&NetworkArgs {
         delay: "0".into(),
         jitter: "0".into(),

@@ -116,7 +116,7 @@ impl Ledger {
     /// Decodes the last second of sound that came: the share of its energy that lies at `hz`.
     pub fn decoded_tone(&self, hz: f64) -> f64 {
         let share = |packets: &Vec<Vec<u8>>| {
-            let config = opus::DecoderConfig { level: opus::Level::Plain };
+            let config = opus::DecoderConfig { level: opus::Level::Plain, ..Default::default() };
             let mut decoder = opus::Decoder::new(config).expect("an Opus decoder");
             let mut pcm = Vec::new();
             for packet in &packets[packets.len().saturating_sub(50)..] {

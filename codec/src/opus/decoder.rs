@@ -1,16 +1,20 @@
-//! Packets, or their absence, to speech.
+//! Packets, or their absence, to sound.
 
-use super::{LONGEST, QUANTUM, failed, has_lbrr, packet_samples};
+use super::{LONGEST, failed, has_lbrr, packet_samples};
 use crate::{CodecError, SAMPLE_RATE};
 use opusic_sys as sys;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
+use undertone_media::SampleRate;
 
 /// Samples in the 52 latents of 20 ms that an encoder keeps, and in the offset of half of one that it may add: neither
 /// the redundancy of a packet nor the silence between them is longer.
 const DRED_LONGEST: usize = SAMPLE_RATE as usize * (52 * 20 + 20) / 1000;
+
+/// Packets that begin with this byte or a larger one are CELT's alone (RFC 6716, table 2).
+const CELT: u8 = 16 << 3;
 
 /// How much the decoder does to make low rates sound better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +31,13 @@ pub enum Level {
 /// How a [`Decoder`] decodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DecoderConfig {
+    /// Samples a second of what comes out, whatever was coded. Default 16 kHz.
+    pub rate: SampleRate,
     /// The enhancement of low-rate speech. Default LACE.
     pub level: Level,
 }
 
-/// How much of the past a packet's deep redundancy covers, in samples before the packet's own first one.
+/// How much of the past a packet's deep redundancy covers, in samples at 16 kHz before the packet's own first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DredSpan {
     /// The furthest sample that it covers; at most 2.1 s.
@@ -47,10 +53,14 @@ impl DredSpan {
     }
 }
 
-/// Turns Opus packets, or their absence, into 16 kHz mono speech.
+/// Turns Opus packets, or their absence, into mono sound.
 #[derive(Debug)]
 pub struct Decoder {
     raw: NonNull<sys::OpusDecoder>,
+    rate: SampleRate,
+    level: Level,
+    /// The newest packet is CELT's.
+    celt: bool,
     dred: Dred,
     /// What the redundancy last parsed covers.
     span: Option<DredSpan>,
@@ -61,7 +71,7 @@ pub struct Decoder {
     /// The state before the sound that was made up last.
     undo: State,
     /// The last step that was played.
-    last: [i16; STEP],
+    last: Box<[i16]>,
     /// Mean square of the loudest step of late.
     recent: u64,
 }
@@ -81,23 +91,43 @@ impl Decoder {
         let dred = Dred::new()?;
         let mut code = 0;
         // SAFETY: the arguments are valid and `code` outlives the call; the result is checked for null.
-        let raw = unsafe { sys::opus_decoder_create(SAMPLE_RATE as i32, 1, &mut code) };
+        let raw = unsafe { sys::opus_decoder_create(config.rate.hz() as i32, 1, &mut code) };
         let raw = NonNull::new(raw).ok_or(failed(code))?;
         // SAFETY: takes and gives plain numbers.
         let size = unsafe { sys::opus_decoder_get_size(1) };
         let size = usize::try_from(size).unwrap_or(0);
         let [remembered, undo] = [(); 2].map(|()| vec![MaybeUninit::uninit(); size].into());
-        let mut decoder =
-            Decoder { raw, dred, span: None, processed: false, remembered, undo, last: [0; STEP], recent: 0 };
+        let rate = config.rate;
+        let last = vec![0; STEP * rate.per_wide()].into();
+        let mut decoder = Decoder {
+            raw,
+            rate,
+            level: config.level,
+            celt: false,
+            dred,
+            span: None,
+            processed: false,
+            remembered,
+            undo,
+            last,
+            recent: 0,
+        };
         decoder.remember();
-        decoder.set_level(config.level);
+        decoder.choose();
         Ok(decoder)
     }
 
     /// Changes the enhancement from the next packet on.
     pub fn set_level(&mut self, level: Level) {
-        // libopus chooses by complexity: 5 brings deep PLC, 6 LACE, 7 NoLACE.
-        let complexity: c_int = match level {
+        self.level = level;
+        self.choose();
+    }
+
+    /// libopus chooses by complexity: 5 brings deep PLC, 6 LACE, 7 NoLACE. Deep PLC knows voices and no instruments: of
+    /// what CELT codes, the waveform itself is continued.
+    fn choose(&mut self) {
+        let complexity: c_int = match self.level {
+            _ if self.celt => 4,
             Level::Plain => 5,
             Level::Lace => 6,
             Level::NoLace => 7,
@@ -116,7 +146,11 @@ impl Decoder {
         let samples = packet_samples(packet)
             .ok_or(CodecError::PeerMisbehaved { codec: "opus", what: "a packet that is not RFC 6716" })?;
         let before = out.len();
-        match self.run(Some(packet), samples, false, out) {
+        let celt = packet[0] >= CELT;
+        if celt != std::mem::replace(&mut self.celt, celt) {
+            self.choose();
+        }
+        match self.run(Some(packet), samples * self.rate.per_wide(), false, out) {
             Ok(decoded) => {
                 self.remember_last(before, out);
                 Ok(decoded)
@@ -128,12 +162,12 @@ impl Decoder {
     }
 
     /// Appends `samples` of plausible continuation where nothing arrived; says how many, which is `samples`
-    /// rounded up to a multiple of 2.5 ms ([`QUANTUM`]).
+    /// rounded up to a multiple of 2.5 ms.
     pub fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) -> usize {
-        let samples = samples.next_multiple_of(QUANTUM);
+        let samples = samples.next_multiple_of(self.quantum());
         let whole = out.len() + samples;
         while out.len() < whole {
-            let part = (whole - out.len()).min(STEP);
+            let part = (whole - out.len()).min(self.step());
             copy(self.raw, &mut self.undo);
             let before = out.len();
             if !matches!(self.run(None, part, false, out), Ok(1..)) {
@@ -168,7 +202,7 @@ impl Decoder {
     /// before that copy's reach concealed. False, and nothing appended, if it carries none, or if `samples` is
     /// no multiple of 2.5 ms up to 120 ms.
     pub fn recover_lbrr(&mut self, next_packet: &[u8], samples: usize, out: &mut Vec<i16>) -> bool {
-        has_lbrr(next_packet) && fits(samples) && self.run(Some(next_packet), samples, true, out).is_ok()
+        has_lbrr(next_packet) && self.fits(samples) && self.run(Some(next_packet), samples, true, out).is_ok()
     }
 
     /// Reads a packet's deep redundancy, for [`Decoder::recover_dred`]; `None` if it carries none. The
@@ -186,7 +220,7 @@ impl Decoder {
     /// `samples` is no multiple of 2.5 ms up to 120 ms.
     pub fn recover_dred(&mut self, offset: usize, samples: usize, out: &mut Vec<i16>) -> bool {
         let Some(span) = self.span else { return false };
-        if !fits(samples) || samples > offset || offset > span.reach {
+        if !self.fits(samples) || samples > offset || offset > span.reach * self.rate.per_wide() {
             return false;
         }
         if !self.processed {
@@ -198,8 +232,8 @@ impl Decoder {
         }
         let before = out.len();
         // In steps, since the network that turns it into sound goes astray now and then, and roars.
-        for done in (0..samples).step_by(STEP) {
-            let part = STEP.min(samples - done);
+        for done in (0..samples).step_by(self.step()) {
+            let part = self.step().min(samples - done);
             if !self.recover_part(offset - done, part, out) {
                 out.truncate(before);
                 return false;
@@ -226,7 +260,8 @@ impl Decoder {
         if usize::try_from(decoded) != Ok(samples) {
             return false;
         }
-        let told = self.span.and_then(|span| self.dred.loudness(span, offset, samples));
+        let per = self.rate.per_wide();
+        let told = self.span.and_then(|span| self.dred.loudness(span, offset / per, samples / per));
         if told.is_some_and(|told| square(&out[before..]) as f32 > told * ASTRAY_FROM_TOLD) {
             out.truncate(before);
             self.turn_back(samples, out);
@@ -239,20 +274,36 @@ impl Decoder {
     /// The step that went astray is undone, and what was last played is played backwards instead, lower: it joins.
     fn turn_back(&mut self, samples: usize, out: &mut Vec<i16>) {
         restore(self.raw, &self.undo);
-        let start = out.len();
+        let (start, step) = (out.len(), self.step());
         out.extend((0..samples).map(|back| {
-            let last = STEP.saturating_sub(1 + back % STEP);
+            let last = step.saturating_sub(1 + back % step);
             (i32::from(self.last[last]) * 3 / 4) as i16
         }));
         self.remember_last(start, out);
     }
 
+    /// Samples in 2.5 ms: libopus conceals and recovers in multiples of it.
+    fn quantum(&self) -> usize {
+        self.rate.frame() / 4
+    }
+
+    /// Samples in [`STEP`].
+    fn step(&self) -> usize {
+        self.last.len()
+    }
+
+    /// True if libopus can make up so many samples at once.
+    fn fits(&self, samples: usize) -> bool {
+        (1..=LONGEST * self.rate.per_wide()).contains(&samples) && samples.is_multiple_of(self.quantum())
+    }
+
     /// Keeps the last step of what is played.
     fn remember_last(&mut self, from: usize, out: &[i16]) {
         let fresh = &out[from..];
-        let fresh = &fresh[fresh.len().saturating_sub(STEP)..];
+        let step = self.step();
+        let fresh = &fresh[fresh.len().saturating_sub(step)..];
         self.last.copy_within(fresh.len().., 0);
-        self.last[STEP - fresh.len()..].copy_from_slice(fresh);
+        self.last[step - fresh.len()..].copy_from_slice(fresh);
         self.recent = square(fresh).max(self.recent - self.recent / RECENT_STEPS);
     }
 
@@ -295,7 +346,7 @@ fn restore(to: NonNull<sys::OpusDecoder>, from: &State) {
     unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr().cast::<MaybeUninit<u8>>(), from.len()) }
 }
 
-/// Sound that was made up is judged in steps of 20 ms.
+/// Sound that was made up is judged in steps of 20 ms: so many samples at 16 kHz.
 const STEP: usize = SAMPLE_RATE as usize / 50;
 /// How fast the loudest step is forgotten (to 1/e): a fifth of a second.
 const RECENT_STEPS: u64 = 10;
@@ -435,11 +486,6 @@ impl Drop for Dred {
             sys::opus_dred_decoder_destroy(self.network.as_ptr());
         }
     }
-}
-
-/// True if libopus can make up so many samples at once.
-fn fits(samples: usize) -> bool {
-    samples > 0 && samples <= LONGEST && samples.is_multiple_of(QUANTUM)
 }
 
 #[cfg(test)]

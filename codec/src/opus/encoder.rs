@@ -1,15 +1,15 @@
-//! Speech to packets.
+//! Sound to packets.
 
 use super::redundancy::{Redundancy, Redundant};
 use super::thin::{self, Account, HighPass, RUMBLE_BELOW};
-use super::{LARGEST, LONGEST, MODE_SILK_ONLY, QUANTUM, SET_FORCE_MODE_REQUEST, failed};
-use crate::{CodecError, SAMPLE_RATE};
+use super::{LARGEST, MODE_CELT_ONLY, MODE_SILK_ONLY, SET_FORCE_MODE_REQUEST, failed};
+use crate::CodecError;
 use opusic_sys as sys;
 use std::ffi::c_int;
 use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 use std::time::Duration;
-use undertone_media::Bitrate;
+use undertone_media::{Bitrate, SampleRate, Sound};
 
 /// Bytes a second. Where frames are bound to less than 8 kbit/s, libopus leaves wideband, and the frames of one packet may
 /// differ in that.
@@ -18,6 +18,10 @@ const LEAST_BOUND: usize = 8_500 / 8;
 /// How an [`Encoder`] codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderConfig {
+    /// Samples a second of what is coded. Default 16 kHz.
+    pub rate: SampleRate,
+    /// What it is taken for. Default speech.
+    pub sound: Sound,
     /// The mean rate of the packets' payload. Default 22 kbit/s: PESQ-WB 4.46 with LACE.
     pub bitrate: Bitrate,
     /// How hard it works, 0–10. Default 9.
@@ -37,6 +41,8 @@ pub struct EncoderConfig {
 impl Default for EncoderConfig {
     fn default() -> EncoderConfig {
         EncoderConfig {
+            rate: SampleRate::default(),
+            sound: Sound::default(),
             bitrate: Bitrate::from_kbps(22),
             complexity: 9,
             lbrr: None,
@@ -47,11 +53,13 @@ impl Default for EncoderConfig {
     }
 }
 
-/// Turns 16 kHz mono speech into Opus packets.
+/// Turns mono sound into Opus packets.
 #[derive(Debug)]
 pub struct Encoder {
     raw: NonNull<sys::OpusEncoder>,
     joiner: NonNull<sys::OpusRepacketizer>,
+    rate: SampleRate,
+    sound: Sound,
     /// Room for the largest packet, so that the caller's needs no more than the packet itself.
     room: Box<[u8]>,
     /// No packet is larger than this many bytes.
@@ -59,12 +67,13 @@ pub struct Encoder {
     redundant: Option<Redundant>,
     account: Account,
     high_pass: HighPass,
+    dtx: bool,
     narrowband: bool,
     /// The bandwidth in force is narrow; `None` before the first frame.
     narrow: Option<bool>,
 }
 
-/// What speech can use, in bit/s.
+/// What sound can use, in bit/s.
 const RATES: RangeInclusive<u64> = 6_000..=128_000;
 
 // SAFETY: the state is plain memory that only this handle points to; libopus keeps no thread-local data.
@@ -79,7 +88,7 @@ impl Encoder {
         let mut code = 0;
         let application = sys::OPUS_APPLICATION_AUDIO; // VOIP but for its high-pass: see above
         // SAFETY: the arguments are valid and `code` outlives the call; the result is checked for null.
-        let raw = unsafe { sys::opus_encoder_create(SAMPLE_RATE as i32, 1, application, &mut code) };
+        let raw = unsafe { sys::opus_encoder_create(config.rate.hz() as i32, 1, application, &mut code) };
         let raw = NonNull::new(raw).ok_or(failed(code))?;
         // SAFETY: no arguments; the result is checked for null.
         let Some(joiner) = NonNull::new(unsafe { sys::opus_repacketizer_create() }) else {
@@ -87,28 +96,52 @@ impl Encoder {
             unsafe { sys::opus_encoder_destroy(raw.as_ptr()) };
             return Err(failed(sys::OPUS_ALLOC_FAIL));
         };
-        let redundant = config.redundancy.then(Redundant::new);
+        let redundant = config.redundancy.then(|| Redundant::new(config.rate));
         let mut encoder = Encoder {
             raw,
             joiner,
+            rate: config.rate,
+            sound: config.sound,
             room: vec![0; LARGEST].into(),
             most: LARGEST,
             redundant,
             account: Account::new(useful(config.bitrate)),
-            high_pass: HighPass::new(config.bitrate < RUMBLE_BELOW),
+            high_pass: HighPass::new(config.rate, config.bitrate < RUMBLE_BELOW),
+            dtx: config.dtx,
             narrowband: config.narrowband,
             narrow: None,
         };
-        encoder.set(SET_FORCE_MODE_REQUEST, MODE_SILK_ONLY)?;
-        encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, sys::OPUS_BANDWIDTH_WIDEBAND)?;
-        encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity.min(10)))?;
+        encoder.take_for(config.sound);
         encoder.set_lbrr(config.lbrr);
-        encoder.set_dtx(config.dtx);
         Ok(encoder)
     }
 
-    /// Changes the mean rate from the next packet on; kept within what speech can use, 6–128 kbit/s.
+    /// What is coded from the next packet on. libopus goes over without a seam: the first packet still holds both.
+    pub fn set_sound(&mut self, sound: Sound) {
+        if sound != self.sound {
+            self.sound = sound;
+            self.take_for(sound);
+        }
+    }
+
+    fn take_for(&mut self, sound: Sound) {
+        let (mode, bandwidth, signal) = match sound {
+            Sound::Speech => (MODE_SILK_ONLY, sys::OPUS_BANDWIDTH_WIDEBAND, sys::OPUS_SIGNAL_VOICE),
+            Sound::Music => (MODE_CELT_ONLY, sys::OPUS_BANDWIDTH_FULLBAND, sys::OPUS_SIGNAL_MUSIC),
+        };
+        self.set_known(SET_FORCE_MODE_REQUEST, mode);
+        self.set_known(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, bandwidth);
+        self.set_known(sys::OPUS_SET_SIGNAL_REQUEST, signal);
+        if sound == Sound::Music {
+            self.set_known(sys::OPUS_SET_BANDWIDTH_REQUEST, bandwidth);
+        }
+        // Speech chooses its own, frame by frame.
+        self.narrow = None;
+        self.set_dtx(self.dtx);
+    }
+
+    /// Changes the mean rate from the next packet on; kept within what can be used, 6–128 kbit/s.
     pub fn set_bitrate(&mut self, bitrate: Bitrate) {
         self.account.set(useful(bitrate));
     }
@@ -143,9 +176,10 @@ impl Encoder {
         self.set_known(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(against.unwrap_or(0).min(100)));
     }
 
-    /// Turns discontinuous transmission on or off.
+    /// Turns discontinuous transmission on or off. Music is never silent: what is quiet in it is a part of it.
     pub fn set_dtx(&mut self, on: bool) {
-        self.set_known(sys::OPUS_SET_DTX_REQUEST, c_int::from(on));
+        self.dtx = on;
+        self.set_known(sys::OPUS_SET_DTX_REQUEST, c_int::from(on && self.sound == Sound::Speech));
     }
 
     /// How much later a sample comes out of the decoder than it went in here.
@@ -159,7 +193,7 @@ impl Encoder {
                 &mut samples as *mut i32,
             )
         };
-        Duration::from_micros(samples.max(0) as u64 * 1_000_000 / u64::from(SAMPLE_RATE))
+        self.rate.duration(samples.max(0) as usize)
     }
 
     /// Codes 20, 40, 60, 80, 100 or 120 ms into `out`, which is emptied first. A result of two bytes or less
@@ -169,7 +203,9 @@ impl Encoder {
     /// `ApiMisuse` if `pcm` is not such a length; `Library` if libopus fails.
     pub fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.clear();
-        if pcm.is_empty() || pcm.len() > LONGEST || !pcm.len().is_multiple_of(8 * QUANTUM) {
+        // 20 ms.
+        let shortest = 2 * self.rate.frame();
+        if pcm.is_empty() || pcm.len() > 6 * shortest || !pcm.len().is_multiple_of(shortest) {
             return Err(CodecError::ApiMisuse("an Opus packet holds 20 to 120 ms in steps of 20 ms"));
         }
         if let Some(redundant) = &mut self.redundant {
@@ -178,7 +214,7 @@ impl Encoder {
         // Above 60 ms a packet holds several Opus frames, all of one duration. They are coded one by one and joined
         // here: libopus would hold each to the mean rate, and leave out every frame that does not fit, which a
         // low-rate copy in it makes likely.
-        let frame = match pcm.len() / (8 * QUANTUM) {
+        let frame = match pcm.len() / shortest {
             4 => pcm.len() / 2,
             5 => pcm.len() / 5,
             6 => pcm.len() / 2,
@@ -233,17 +269,15 @@ impl Encoder {
     /// Codes one Opus frame of at most `most` bytes into `room` from `at` on; says its length.
     fn encode_frame(&mut self, pcm: &[i16], at: usize, most: usize) -> Result<usize, CodecError> {
         let rate = self.account.rate();
-        let narrow = self.narrowband && thin::narrow(rate, pcm.len(), self.narrow == Some(true));
-        if self.narrow != Some(narrow) {
-            self.narrow = Some(narrow);
-            let bandwidth =
-                if narrow { sys::OPUS_BANDWIDTH_NARROWBAND } else { sys::OPUS_BANDWIDTH_WIDEBAND };
-            self.set_known(sys::OPUS_SET_BANDWIDTH_REQUEST, bandwidth);
+        // As it would be at 16 kHz.
+        let samples = pcm.len() / self.rate.per_wide();
+        if self.sound == Sound::Speech {
+            self.choose_bandwidth(rate, samples);
         }
         self.set_known(sys::OPUS_SET_BITRATE_REQUEST, self.account.ask() as c_int);
         let pcm = self.high_pass.run(pcm, rate < RUMBLE_BELOW);
         let room = &mut self.room[at..];
-        let least = pcm.len() * LEAST_BOUND / SAMPLE_RATE as usize;
+        let least = pcm.len() * LEAST_BOUND / self.rate.hz() as usize;
         let most = most.max(least).min(room.len());
         // SAFETY: the handle is valid, `pcm` holds as many samples as said, `room` as many bytes.
         let written = unsafe {
@@ -256,8 +290,18 @@ impl Encoder {
             )
         };
         let written = usize::try_from(written).map_err(|_| failed(written))?;
-        self.account.book(pcm.len(), written);
+        self.account.book(samples, written);
         Ok(written)
+    }
+
+    fn choose_bandwidth(&mut self, rate: Bitrate, samples: usize) {
+        let narrow = self.narrowband && thin::narrow(rate, samples, self.narrow == Some(true));
+        if self.narrow != Some(narrow) {
+            self.narrow = Some(narrow);
+            let bandwidth =
+                if narrow { sys::OPUS_BANDWIDTH_NARROWBAND } else { sys::OPUS_BANDWIDTH_WIDEBAND };
+            self.set_known(sys::OPUS_SET_BANDWIDTH_REQUEST, bandwidth);
+        }
     }
 
     /// Writes the packet just coded into `out` with deep redundancy in its padding, which decoders without it skip. False,

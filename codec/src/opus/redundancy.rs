@@ -15,6 +15,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{c_int, c_uchar, c_void};
 use std::ptr::NonNull;
 use std::time::Duration;
+use undertone_media::SampleRate;
 
 /// What `opus_packet_pad_impl` puts into the padding; as in `opus_private.h`.
 #[repr(C)]
@@ -80,13 +81,12 @@ const CHUNK: Duration = Duration::from_millis(40);
 const CHUNKS_MAX: u8 = 26;
 /// Latents of 20 ms that libopus keeps, DRED_NUM_REDUNDANCY_FRAMES.
 const LATENTS: usize = 2 * CHUNKS_MAX as usize;
-/// Activity is told in steps of 2.5 ms (40 samples). libopus 1.6.1 looks at 16 of them from each latent on, the oldest
+/// Activity is told in steps of 2.5 ms. libopus 1.6.1 looks at 16 of them from each latent on, the oldest
 /// included, and there reads past the 416 that it says it needs (fixed upstream after 1.6.1).
 const ACTIVITY_STEPS: usize = 8 * (LATENTS - 1) + 16;
 static SPOKEN: [u8; ACTIVITY_STEPS] = [1; ACTIVITY_STEPS];
-const STEP_SAMPLES: usize = crate::SAMPLE_RATE as usize / 400;
-/// The encoder codes samples that entered it 4 ms before (application AUDIO).
-const ENCODER_DELAY: c_int = crate::SAMPLE_RATE as c_int / 250;
+/// Of a second: the encoder codes samples that entered it 4 ms before (application AUDIO).
+const ENCODER_DELAY: c_int = 250;
 /// libopus's limit, DRED_MAX_DATA_SIZE.
 const BYTES_MAX: usize = 1000;
 /// What marks the extension until it has a number of its own: DRED_EXTENSION_ID, 'D', DRED_EXPERIMENTAL_VERSION.
@@ -110,6 +110,7 @@ pub struct Redundancy {
 pub(super) struct Redundant {
     state: NonNull<u8>,
     arch: c_int,
+    rate: SampleRate,
     vad: Vad,
     /// One byte for each 2.5 ms, the newest first: 1 where somebody spoke.
     activity: [u8; ACTIVITY_STEPS],
@@ -121,20 +122,21 @@ pub(super) struct Redundant {
 unsafe impl Send for Redundant {}
 
 impl Redundant {
-    pub(super) fn new() -> Redundant {
+    pub(super) fn new(rate: SampleRate) -> Redundant {
         let layout = Redundant::layout();
         // SAFETY: the layout has a size above zero; null is refused below.
         let Some(state) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
             std::alloc::handle_alloc_error(layout)
         };
         // SAFETY: the room is zeroed and larger than the state, which `dred_encoder_init` fills in.
-        unsafe { dred_encoder_init(state.as_ptr().cast(), crate::SAMPLE_RATE as i32, 1) };
+        unsafe { dred_encoder_init(state.as_ptr().cast(), rate.hz() as i32, 1) };
         Redundant {
             state,
             arch: arch(),
-            vad: Vad::new(),
+            rate,
+            vad: Vad::new(rate),
             activity: [0; ACTIVITY_STEPS],
-            float: Vec::with_capacity(super::LONGEST),
+            float: Vec::with_capacity(super::LONGEST * rate.per_wide()),
             room: vec![0; super::LARGEST],
         }
     }
@@ -153,13 +155,13 @@ impl Redundant {
                 self.state.as_ptr().cast(),
                 self.float.as_ptr(),
                 self.float.len() as c_int,
-                ENCODER_DELAY,
+                self.rate.hz() as c_int / ENCODER_DELAY,
                 self.arch,
             )
         };
-        for part in pcm.chunks(4 * STEP_SAMPLES) {
+        for part in pcm.chunks(self.rate.frame()) {
             let speech = u8::from(self.vad.is_speech(part));
-            let steps = part.len() / STEP_SAMPLES;
+            let steps = part.len() * 4 / self.rate.frame();
             self.activity.copy_within(..ACTIVITY_STEPS - steps, steps);
             self.activity[..steps].fill(speech);
         }

@@ -22,7 +22,7 @@
 
 use super::LONGEST;
 use crate::SAMPLE_RATE;
-use undertone_media::Bitrate;
+use undertone_media::{Bitrate, SampleRate};
 
 /// At this rate and above rumble is coded with the voice.
 pub(super) const RUMBLE_BELOW: Bitrate = Bitrate::from_bps(11_000);
@@ -95,35 +95,45 @@ impl Account {
 /// Takes out what is below a voice: second order, Butterworth, 3 dB at 100 Hz.
 #[derive(Clone, Debug)]
 pub(super) struct HighPass {
+    rate: SampleRate,
     state: [f64; 2],
     /// How much of it is in force, 0 to 1: it comes and goes without a click.
     share: f64,
     filtered: Vec<i16>,
 }
 
-/// Numerator (its first, and half of its second, coefficient) and denominator at 16 kHz.
-const NUMERATOR: f64 = 0.972_613_898_499_843_8;
-const DENOMINATOR: [f64; 2] = [-1.944_477_657_767_093_5, 0.945_977_936_232_281_3];
+/// Numerator (its first, and half of its second, coefficient) and denominator.
+const fn coefficients(rate: SampleRate) -> (f64, [f64; 2]) {
+    match rate {
+        SampleRate::Wide => (0.972_613_898_499_843_8, [-1.944_477_657_767_093_5, 0.945_977_936_232_281_3]),
+        SampleRate::Full => (0.990_786_697_940_427, [-1.981_488_509_144_573_5, 0.981_658_282_617_134_3]),
+    }
+}
 
 /// It comes or goes within 20 ms.
-const SHARE_STEP: f64 = 1.0 / (SAMPLE_RATE as f64 * 0.02);
+const fn share_step(rate: SampleRate) -> f64 {
+    1.0 / (rate.hz() as f64 * 0.02)
+}
 
 impl HighPass {
     /// In force from the first sample on, or not.
-    pub fn new(on: bool) -> HighPass {
-        HighPass { state: [0.0; 2], share: f64::from(u8::from(on)), filtered: Vec::with_capacity(LONGEST) }
+    pub fn new(rate: SampleRate, on: bool) -> HighPass {
+        let filtered = Vec::with_capacity(LONGEST * rate.per_wide());
+        HighPass { rate, state: [0.0; 2], share: f64::from(u8::from(on)), filtered }
     }
 
     /// The next samples with it, as far as it is in force, on its way to `on`.
     pub fn run(&mut self, pcm: &[i16], on: bool) -> &[i16] {
-        let HighPass { state: [first, second], share, filtered } = self;
+        let HighPass { rate, state: [first, second], share, filtered } = self;
+        let (numerator, denominator) = coefficients(*rate);
+        let step = if on { share_step(*rate) } else { -share_step(*rate) };
         filtered.clear();
         filtered.extend(pcm.iter().map(|&sample| {
             let sample = f64::from(sample);
-            let passed = NUMERATOR * sample + *first;
-            *first = -2.0 * NUMERATOR * sample - DENOMINATOR[0] * passed + *second;
-            *second = NUMERATOR * sample - DENOMINATOR[1] * passed;
-            *share = (*share + if on { SHARE_STEP } else { -SHARE_STEP }).clamp(0.0, 1.0);
+            let passed = numerator * sample + *first;
+            *first = -2.0 * numerator * sample - denominator[0] * passed + *second;
+            *second = numerator * sample - denominator[1] * passed;
+            *share = (*share + step).clamp(0.0, 1.0);
             (sample + (passed - sample) * *share).round() as i16
         }));
         filtered
@@ -172,22 +182,25 @@ mod tests {
 
     #[test]
     fn rumble_goes_and_a_voice_stays() {
-        let kept = |hertz: f64| {
-            let tone: Vec<i16> = (0..16_000)
-                .map(|n| (8_000.0 * (n as f64 * hertz * std::f64::consts::TAU / 16_000.0).sin()) as i16)
-                .collect();
-            let energy = |pcm: &[i16]| pcm[8_000..].iter().map(|&s| f64::from(s).powi(2)).sum::<f64>();
-            10.0 * (energy(HighPass::new(true).run(&tone, true)) / energy(&tone)).log10()
-        };
-        assert!(kept(30.0) < -20.0 && kept(50.0) < -11.0, "{} {}", kept(30.0), kept(50.0));
-        assert!((-3.1..-2.9).contains(&kept(100.0)), "{}", kept(100.0));
-        assert!(kept(200.0) > -0.4 && kept(1_000.0) > -0.01, "{} {}", kept(200.0), kept(1_000.0));
+        for rate in [SampleRate::Wide, SampleRate::Full] {
+            let kept = |hertz: f64| {
+                let step = hertz * std::f64::consts::TAU / f64::from(rate.hz());
+                let tone: Vec<i16> =
+                    (0..rate.hz()).map(|n| (8_000.0 * (f64::from(n) * step).sin()) as i16).collect();
+                let half = tone.len() / 2;
+                let energy = |pcm: &[i16]| pcm[half..].iter().map(|&s| f64::from(s).powi(2)).sum::<f64>();
+                10.0 * (energy(HighPass::new(rate, true).run(&tone, true)) / energy(&tone)).log10()
+            };
+            assert!(kept(30.0) < -20.0 && kept(50.0) < -11.0, "{} {}", kept(30.0), kept(50.0));
+            assert!((-3.1..-2.9).contains(&kept(100.0)), "{}", kept(100.0));
+            assert!(kept(200.0) > -0.4 && kept(1_000.0) > -0.01, "{} {}", kept(200.0), kept(1_000.0));
+        }
     }
 
     #[test]
     fn it_comes_and_goes_without_a_click() {
         let rumble: Vec<i16> = (0..8_000).map(|n| (3_000.0 * (n as f64 * 0.02).sin()) as i16).collect();
-        let mut pass = HighPass::new(false);
+        let mut pass = HighPass::new(SampleRate::Wide, false);
         let mut out = pass.run(&rumble[..1_600], false).to_vec();
         assert_eq!(out, rumble[..1_600]);
         out.extend_from_slice(pass.run(&rumble[1_600..4_800], true));

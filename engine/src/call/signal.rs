@@ -4,7 +4,7 @@ use super::{Call, Receiver, Slot};
 use crate::adapt::Peer;
 use crate::event::{Event, Failure, Participant, SlotEvent};
 use crate::receiver::{AudioReceiver, Formats, Listening, VideoReceiver};
-use crate::sender::{AudioSender, VideoSender};
+use crate::sender::{AudioSender, Speaking, VideoSender};
 use crate::{Role, negotiation};
 use std::time::Duration;
 use undertone_codec::CodecError;
@@ -188,7 +188,12 @@ impl Call {
                         redundancy: formats.rlc.is_some(),
                     };
                     let path = self.speech_path(self.path.estimate());
-                    self.speaker = Some(AudioSender::new(stream, formats, self.config.coding, &path)?);
+                    let speaking = Speaking {
+                        rate: self.config.sample_rate,
+                        sound: self.config.sound,
+                        coding: self.config.coding,
+                    };
+                    self.speaker = Some(AudioSender::new(stream, formats, speaking, &path)?);
                 }
                 Kind::Video if self.camera.is_none() => {
                     if let Some(video) = self.config.video {
@@ -232,8 +237,11 @@ impl Call {
         let stream = RecvStream::new(RecvConfig { ssrc, payload_type, clock_rate, rtx_payload_type, nack });
         self.slots[index].receiver = match line.kind {
             Kind::Audio => {
-                let listening =
-                    Listening { effort: self.config.coding.effort, patience: self.config.patience };
+                let listening = Listening {
+                    rate: self.config.sample_rate,
+                    effort: self.config.coding.effort,
+                    patience: self.config.patience,
+                };
                 let playout = undertone_jitter::Config {
                     clock_rate,
                     min_delay: self.config.playout_slack,

@@ -16,23 +16,21 @@ pub(crate) use packets::protected;
 pub(crate) use pause::{empty, empty_duration};
 
 use crate::config::PATIENCE_MAX;
-use crate::{Effort, FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE, Timing};
-use gap::{Gap, Join, TAIL_SAMPLES};
+use crate::{Effort, Timing};
+use gap::{Gap, Join};
 use patience::{EARLY, Patience};
 use pause::Background;
 use queue::Queue;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use undertone_codec::CodecError;
 use undertone_codec::opus::{self, Decoder, DecoderConfig};
 use undertone_codec::stretch::{Change, Stretcher};
-use undertone_codec::{CodecError, SAMPLE_RATE};
 use undertone_jitter::{How, JitterBuffer, Playout, Stretch};
-use undertone_media::{MediaTime, Packet, SeqNo, Ssrc, Timestamp};
+use undertone_media::{MediaTime, Packet, SampleRate, SeqNo, Ssrc, Timestamp};
 use undertone_transport::recovery::rlc;
 use undertone_transport::rtcp::{PlayoutReport, Shares};
 use undertone_transport::stream::RecvStream;
-
-const LATENESS_STEP_MS: u64 = 20;
 
 /// Where 10 ms of played sound came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +70,8 @@ pub struct Played {
 /// How a slot listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
+    /// Samples a second of what is heard, whatever is sent. Default 16 kHz.
+    pub rate: SampleRate,
     /// How much of the processor decoding may take. Default medium.
     pub effort: Effort,
     /// The longest that is waited for repairs. Default 400 ms.
@@ -80,7 +80,7 @@ pub struct Listening {
 
 impl Default for Listening {
     fn default() -> Listening {
-        Listening { effort: Effort::default(), patience: PATIENCE_MAX }
+        Listening { rate: SampleRate::default(), effort: Effort::default(), patience: PATIENCE_MAX }
     }
 }
 
@@ -88,6 +88,7 @@ impl Default for Listening {
 pub struct AudioReceiver {
     /// The stream's numbers, repairs and reports.
     pub stream: RecvStream,
+    rate: SampleRate,
     formats: Formats,
     /// Undoes the sliding-window code.
     code: rlc::Decoder,
@@ -139,9 +140,12 @@ impl AudioReceiver {
         listening: Listening,
     ) -> Result<AudioReceiver, CodecError> {
         let seed = stream.config().ssrc.0;
+        let rate = listening.rate;
+        let level = listening.effort.level();
         Ok(AudioReceiver {
             code: rlc::Decoder::new(stream.config().payload_type),
             stream,
+            rate,
             formats,
             coded: None,
             patience: Patience::default(),
@@ -151,14 +155,14 @@ impl AudioReceiver {
             repaired: BTreeMap::new(),
             deep: None,
             jitter: JitterBuffer::new(playout),
-            decoder: Decoder::new(DecoderConfig { level: listening.effort.level() })?,
-            stretcher: Stretcher::new(SAMPLE_RATE)?,
-            background: Background::new(seed),
-            queue: Queue::new(),
-            scratch: Vec::with_capacity(12 * FRAME_SAMPLES),
-            tail: Vec::with_capacity(TAIL_SAMPLES),
-            decoded: Vec::with_capacity(12 * FRAME_SAMPLES),
-            block: Vec::with_capacity(5 * FRAME_SAMPLES),
+            decoder: Decoder::new(DecoderConfig { rate, level })?,
+            stretcher: Stretcher::new(rate.hz())?,
+            background: Background::new(rate, seed),
+            queue: Queue::new(rate),
+            scratch: Vec::with_capacity(12 * rate.frame()),
+            tail: Vec::with_capacity(gap::tail_samples(rate)),
+            decoded: Vec::with_capacity(12 * rate.frame()),
+            block: Vec::with_capacity(5 * rate.frame()),
             heard_until: None,
             quiet: false,
             gap: None,
@@ -168,20 +172,14 @@ impl AudioReceiver {
         })
     }
 
-    /// Adds the next 10 ms of this slot to `mix`.
-    pub fn pull(
-        &mut self,
-        now: Timestamp,
-        rtt: Option<Duration>,
-        timing: Timing,
-        mix: &mut [i32; FRAME_SAMPLES],
-    ) -> Played {
+    /// Adds the next 10 ms of this slot, so many samples as `mix` has, to it.
+    pub fn pull(&mut self, now: Timestamp, rtt: Option<Duration>, timing: Timing, mix: &mut [i32]) -> Played {
         let asked = rtt.and_then(|rtt| self.stream.repair_delay(rtt));
         // Once copies come, most losses are mended by the next packet.
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        let lateness = coarse(self.jitter.lateness());
+        let lateness = patience::in_steps(self.jitter.lateness());
         let reach = self.coded.map_or(Duration::ZERO, |reach| reach + lateness).min(self.slack);
         let patience = self.patience.update(now, self.stream.stats().lost, reach);
         let known = self.coded.is_some() || patience > Duration::ZERO;
@@ -217,13 +215,14 @@ impl AudioReceiver {
                 let joins = self.resume(packet.time);
                 if self.decoder.decode(&packet.payload, &mut self.scratch).is_err() {
                     self.undecodable += 1;
-                    let samples = opus::packet_duration(&packet.payload).map_or(FRAME_SAMPLES, samples);
+                    let samples = opus::packet_duration(&packet.payload)
+                        .map_or(self.rate.frame(), |it| self.rate.samples(it));
                     self.decoder.conceal(samples, &mut self.scratch);
                     (Origin::Plc, Some(packet.time))
                 } else {
-                    self.heard_until = Some(packet.time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
-                    let before = self.scratch.len() as i64;
-                    self.scratch.drain(..samples(begun).min(self.scratch.len()));
+                    self.heard_until = Some(packet.time + self.rate.ticks(self.scratch.len()));
+                    let before = self.rate.ticks(self.scratch.len()) as i64;
+                    self.scratch.drain(..self.rate.samples(begun).min(self.scratch.len()));
                     match joins {
                         Join::InPhase if begun.is_zero() => self.join(stretch),
                         Join::InPhase | Join::InStep => self.join_in_step(),
@@ -238,7 +237,7 @@ impl AudioReceiver {
                         Stretch::Slower(budget) => self.stretch(Change::Slower, budget),
                     }
                     // What is left of a stretched packet is dated by its end, where what follows joins.
-                    let removed = (before - self.scratch.len() as i64) * OPUS_TICKS_PER_SAMPLE as i64;
+                    let removed = before - self.rate.ticks(self.scratch.len()) as i64;
                     let time = MediaTime(packet.time.0.saturating_add_signed(removed));
                     let by = self.repaired.remove(&packet.seq).unwrap_or(Origin::Rtx);
                     self.repaired = self.repaired.split_off(&packet.seq);
@@ -246,21 +245,23 @@ impl AudioReceiver {
                 }
             }
             Playout::Recover { from, missing, how, .. } => {
-                let wanted = samples(missing);
+                let wanted = self.rate.samples(missing);
                 let back = match how {
                     How::Lbrr => wanted,
-                    How::Dred(before) => samples(before),
+                    How::Dred(before) => self.rate.samples(before),
                 };
-                let time = from.time - back as u64 * OPUS_TICKS_PER_SAMPLE;
+                let time = from.time - self.rate.ticks(back);
                 let joins = self.resume(time);
                 let (origin, done) = match how {
                     How::Lbrr => {
                         (Origin::Lbrr, self.decoder.recover_lbrr(&from.payload, wanted, &mut self.scratch))
                     }
-                    How::Dred(before) => (Origin::Dred, self.recover_deep(&from, samples(before), wanted)),
+                    How::Dred(before) => {
+                        (Origin::Dred, self.recover_deep(&from, self.rate.samples(before), wanted))
+                    }
                 };
                 if done {
-                    self.heard_until = Some(time + self.scratch.len() as u64 * OPUS_TICKS_PER_SAMPLE);
+                    self.heard_until = Some(time + self.rate.ticks(self.scratch.len()));
                     match joins {
                         Join::InPhase => self.join(Stretch::None),
                         Join::InStep => self.join_in_step(),
@@ -274,12 +275,12 @@ impl AudioReceiver {
                 }
             }
             Playout::Conceal { duration } => {
-                self.bridge_over(samples(duration));
+                self.bridge_over(self.rate.samples(duration));
                 (Origin::Plc, None)
             }
             Playout::Silence { duration } => {
-                self.make_up(samples(duration), true);
-                self.background.fill(samples(duration), &mut self.scratch);
+                self.make_up(self.rate.samples(duration), true);
+                self.background.fill(self.rate.samples(duration), &mut self.scratch);
                 (Origin::Silence, None)
             }
             Playout::Wait => return,
@@ -361,14 +362,4 @@ impl AudioReceiver {
 }
 
 /// Ticks a second of Opus (RFC 7587 §4.1).
-const OPUS_CLOCK: u32 = SAMPLE_RATE * OPUS_TICKS_PER_SAMPLE as u32;
-
-/// Samples in a duration.
-/// Each move of playout is heard, so what changes little by little is followed in steps.
-fn coarse(lateness: Duration) -> Duration {
-    Duration::from_millis((lateness.as_micros() as u64).div_ceil(1_000).next_multiple_of(LATENESS_STEP_MS))
-}
-
-fn samples(duration: Duration) -> usize {
-    (duration.as_micros() as u64 * u64::from(SAMPLE_RATE) / 1_000_000) as usize
-}
+const OPUS_CLOCK: u32 = SampleRate::Full.hz();

@@ -1,13 +1,12 @@
 //! The microphone's side: 10 ms steps in, coded packets out.
 
-use crate::adapt::{COPIES_MAX, HEADERS_CHEAP, Path, Plan, Planner, Protection};
+use crate::Coding;
+use crate::adapt::{COPIES_MAX, HEADERS_CHEAP, Path, Plan, Planner, Protection, Reason, music};
 use crate::receiver::{Formats, empty, empty_duration, protected};
-use crate::{Coding, OPUS_TICKS_PER_SAMPLE};
 use std::collections::VecDeque;
-use std::time::Duration;
 use undertone_codec::opus::{Encoder, EncoderConfig};
-use undertone_codec::{CodecError, SAMPLE_RATE, level};
-use undertone_media::{Bitrate, DataSize, EncodedFrame, Kind, MediaTime, Timestamp};
+use undertone_codec::{CodecError, level};
+use undertone_media::{Bitrate, DataSize, EncodedFrame, Kind, MediaTime, SampleRate, Sound, Timestamp};
 use undertone_transport::recovery::{red, rlc};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{AudioLevel, Header};
@@ -31,12 +30,26 @@ enum Why {
     Muted,
 }
 
+/// What comes from the microphone, and what is made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speaking {
+    /// Samples a second that are pushed.
+    pub rate: SampleRate,
+    /// What is sent while the path carries it; a voice goes everywhere.
+    pub sound: Sound,
+    /// How speech is coded.
+    pub coding: Coding,
+}
+
 /// Cuts the microphone's sound into packets as planned, and codes them.
 pub struct AudioSender {
     /// The stream's numbers, memory and reports.
     pub stream: SendStream,
     encoder: Encoder,
+    rate: SampleRate,
     planner: Planner,
+    /// Decides whether music is sent, if it is to be.
+    music: Option<music::Planner>,
     pending: Vec<i16>,
     /// Media time of the first pending sample.
     time: MediaTime,
@@ -75,12 +88,15 @@ impl AudioSender {
     pub fn new(
         stream: SendStream,
         formats: Formats,
-        coding: Coding,
+        speaking: Speaking,
         path: &Path,
     ) -> Result<AudioSender, CodecError> {
+        let Speaking { rate, sound, coding } = speaking;
         let planner = Planner::new(path);
         let plan = planner.current();
         let encoder = Encoder::new(&EncoderConfig {
+            rate,
+            sound: Sound::Speech,
             bitrate: plan.coded(),
             lbrr: in_band(&plan),
             complexity: coding.effort.complexity(),
@@ -88,11 +104,13 @@ impl AudioSender {
             narrowband: plan.narrowband,
             redundancy: path.peer.redundancy,
         })?;
-        Ok(AudioSender {
+        let mut sender = AudioSender {
             stream,
             encoder,
+            rate,
             planner,
-            pending: Vec::with_capacity(SAMPLE_RATE as usize / 10),
+            music: (sound == Sound::Music).then(|| music::Planner::new(path)),
+            pending: Vec::with_capacity(10 * rate.frame()),
             time: MediaTime(0),
             last: None,
             level: 127,
@@ -104,7 +122,9 @@ impl AudioSender {
             symbol: 0,
             thin: None,
             crossing: DataSize::ZERO,
-        })
+        };
+        sender.follow();
+        Ok(sender)
     }
 
     /// Takes the newest 10 ms, whose last sample was captured at `now`. Returns a coded frame when enough
@@ -114,11 +134,11 @@ impl AudioSender {
     /// `CodecError` if the encoder refuses, which would be our own bug.
     pub fn push(&mut self, now: Timestamp, pcm: &[i16]) -> Result<Option<EncodedFrame>, CodecError> {
         self.pending.extend_from_slice(pcm);
-        let wanted = samples(self.planner.current().packet);
+        let wanted = self.rate.samples(self.plan().packet);
         if self.pending.len() < wanted {
             return Ok(None);
         }
-        let captured = now - duration(self.pending.len());
+        let captured = now - self.rate.duration(self.pending.len());
         let largest = self.largest();
         self.encoder.set_largest(largest);
         let packet = &self.pending[..wanted];
@@ -126,7 +146,7 @@ impl AudioSender {
         let coded = self.encoder.encode(packet, &mut self.coded);
         let time = self.time;
         self.last = Some((time, captured));
-        self.time = time + wanted as u64 * OPUS_TICKS_PER_SAMPLE;
+        self.time = time + self.rate.ticks(wanted);
         self.pending.drain(..wanted);
         coded?;
         // Two bytes or less are a pause, of which only the beginning is sent (RFC 7587 §3.1.3).
@@ -146,7 +166,7 @@ impl AudioSender {
     /// stands for silence to come (RFC 6716 §3.1).
     fn say_pause(&mut self, time: MediaTime, captured: Timestamp, why: Why) -> Option<EncodedFrame> {
         let data = empty(*self.coded.first()?, why == Why::Muted);
-        let length = samples(empty_duration(&data)) as u64 * OPUS_TICKS_PER_SAMPLE;
+        let length = self.rate.ticks(self.rate.samples(empty_duration(&data)));
         self.pause = match self.pause {
             Pause::Said(said) if said == why => return None,
             // The second goes when the first is over.
@@ -194,10 +214,12 @@ impl AudioSender {
             // Copies are of the packets right before, and these are not remembered now.
             self.before.clear();
         }
-        // On a thin path nothing is sent again: it would delay all that follows. A code that repairs nothing costs two bytes
+        // On a thin path no speech is sent again: it would delay all that follows. A code that repairs nothing costs two bytes
         // and says so, and that there is nothing to wait for.
         let protection = match plan.protection {
-            Protection::None if self.thin.is_some() => Protection::Code { window: 0, permille: 0 },
+            Protection::None if self.thin.is_some() && self.sending() == Sound::Speech => {
+                Protection::Code { window: 0, permille: 0 }
+            }
             protection => protection,
         };
         match (protection, self.formats) {
@@ -233,34 +255,56 @@ impl AudioSender {
     /// While muted the media clock goes on, so that the listener's buffer sees a pause and no gap.
     pub fn skip(&mut self, now: Timestamp, pcm: &[i16]) -> Option<EncodedFrame> {
         let time = self.time;
-        let captured = now - duration(self.pending.len() + pcm.len());
-        self.time = time + (self.pending.len() + pcm.len()) as u64 * OPUS_TICKS_PER_SAMPLE;
+        let skipped = self.pending.len() + pcm.len();
+        let captured = now - self.rate.duration(skipped);
+        self.time = time + self.rate.ticks(skipped);
         self.pending.clear();
         self.say_pause(time, captured, Why::Muted)
     }
 
-    /// Plans anew for the path as known now.
-    pub fn adapt(&mut self, now: Timestamp, path: &Path) {
-        let plan = self.planner.update(now, path);
-        self.follow(plan);
+    /// Plans anew for the path as known now, of which music, if it is to be sent, may take more than speech.
+    pub fn adapt(&mut self, now: Timestamp, path: &Path, music: Bitrate) {
+        let carries = self.music.as_mut().map(|it| it.update(now, &Path { budget: music, ..*path }));
+        if !matches!(carries, Some(Ok(_))) {
+            self.planner.update(now, path);
+        }
+        self.follow();
         self.thin = (path.budget < HEADERS_CHEAP).then_some((path.budget, path.overhead));
     }
 
-    /// Keeps to this plan until the next [`AudioSender::adapt`].
+    /// Keeps to this plan for speech until the next [`AudioSender::adapt`].
     pub fn keep_to(&mut self, plan: Plan) {
         self.planner.set(plan);
-        self.follow(plan);
+        self.follow();
     }
 
-    fn follow(&mut self, plan: Plan) {
+    /// Tells the encoder of the plan in force.
+    fn follow(&mut self) {
+        let plan = self.plan();
+        self.encoder.set_sound(self.sending());
         self.encoder.set_lbrr(in_band(&plan));
         self.encoder.set_bitrate(plan.coded());
         self.encoder.set_narrowband(plan.narrowband);
     }
 
+    /// What is sent: music, if it was asked for and while the path carries it.
+    pub fn sending(&self) -> Sound {
+        match &self.music {
+            Some(music) if music.current().is_ok() => Sound::Music,
+            _ => Sound::Speech,
+        }
+    }
+
+    /// Why that is sent.
+    pub fn reason(&self) -> Reason {
+        let withheld = self.music.as_ref().and_then(|music| music.current().err());
+        withheld.unwrap_or(self.plan().reason)
+    }
+
     /// The plan in force.
     pub fn plan(&self) -> Plan {
-        self.planner.current()
+        let music = self.music.as_ref().and_then(|music| music.current().ok());
+        music.unwrap_or(self.planner.current())
     }
 
     /// How loud the last packet was.
@@ -273,19 +317,11 @@ impl AudioSender {
     pub fn report(&self, now: Timestamp, ntp: u64) -> Option<Rtcp> {
         let (time, captured) = self.last?;
         let since = now.since(captured) + self.encoder.lookahead();
-        let ticks = since.as_micros() as u64 * u64::from(SAMPLE_RATE) * OPUS_TICKS_PER_SAMPLE / 1_000_000;
+        let ticks = SampleRate::Full.samples(since) as u64;
         Some(self.stream.sender_report(ntp, time + ticks))
     }
 }
 
 fn in_band(plan: &Plan) -> Option<u8> {
     (plan.protection == Protection::InBand).then_some(IN_BAND_LOSS)
-}
-
-fn samples(duration: Duration) -> usize {
-    (duration.as_micros() as u64 * u64::from(SAMPLE_RATE) / 1_000_000) as usize
-}
-
-fn duration(samples: usize) -> Duration {
-    Duration::from_micros(samples as u64 * 1_000_000 / u64::from(SAMPLE_RATE))
 }

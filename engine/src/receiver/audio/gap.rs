@@ -3,11 +3,10 @@
 //! Why: what is made up moves the decoder's state on as if packets had been lost. Where they were only late, the state
 //! goes back to where real sound ended, and what was made up is joined to what follows in phase, by a cross-fade.
 
-use super::{AudioReceiver, OPUS_CLOCK, Origin, samples};
+use super::{AudioReceiver, OPUS_CLOCK, Origin};
 use std::time::Duration;
-use undertone_codec::SAMPLE_RATE;
 use undertone_jitter::Stretch;
-use undertone_media::MediaTime;
+use undertone_media::{MediaTime, SampleRate};
 
 /// Made up sound after the last that was real.
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +33,25 @@ pub(super) enum Join {
 }
 
 /// How a voice would have gone on after a gap, as far as it is asked for: a pitch period and a cross-fade.
-pub(super) const TAIL_SAMPLES: usize = SAMPLE_RATE as usize * 20 / 1000;
+pub(super) const fn tail_samples(rate: SampleRate) -> usize {
+    2 * rate.frame()
+}
 
 /// A longer gap says nothing to the decoder any more.
 const LONGEST_LOSS: Duration = Duration::from_secs(1);
 
-/// What is made up fades from here on, in samples: nobody knows any more what would have been said, and a voice that
-/// buzzes on is worse than none…
-const FADES_FROM: usize = SAMPLE_RATE as usize * 120 / 1000;
+/// What is made up fades from here on: nobody knows any more what would have been said, and a voice that buzzes on is worse
+/// than none…
+const FADES_FROM: Duration = Duration::from_millis(120);
 /// …and is silent from here on.
-const FADED_AT: usize = SAMPLE_RATE as usize * 300 / 1000;
+const FADED_AT: Duration = Duration::from_millis(300);
 
 /// Fades what was made up, `before` samples after the last that were real.
-fn fade(pcm: &mut [i16], before: usize) {
+fn fade(rate: SampleRate, pcm: &mut [i16], before: usize) {
+    let (from, until) = (rate.samples(FADES_FROM), rate.samples(FADED_AT));
     for (sample, at) in pcm.iter_mut().zip(before..) {
-        let left = FADED_AT.saturating_sub(at).min(FADED_AT - FADES_FROM);
-        *sample = (i64::from(*sample) * left as i64 / (FADED_AT - FADES_FROM) as i64) as i16;
+        let left = until.saturating_sub(at).min(until - from);
+        *sample = (i64::from(*sample) * left as i64 / (until - from) as i64) as i16;
     }
 }
 
@@ -71,7 +73,7 @@ impl AudioReceiver {
         self.make_up(samples, false);
         self.decoder.conceal(samples, &mut self.scratch);
         if self.gap.is_some_and(|gap| gap.fades) {
-            fade(&mut self.scratch, before);
+            fade(self.rate, &mut self.scratch, before);
         }
     }
 
@@ -81,8 +83,8 @@ impl AudioReceiver {
     pub(super) fn resume(&mut self, time: MediaTime) -> Join {
         let Some(gap) = self.gap.take() else { return Join::Not };
         let missing = time.since(gap.from, OPUS_CLOCK);
-        let in_step = samples(missing) == gap.samples;
-        if in_step && (gap.silent || gap.samples <= FADES_FROM) {
+        let in_step = self.rate.samples(missing) == gap.samples;
+        if in_step && (gap.silent || gap.samples <= self.rate.samples(FADES_FROM)) {
             return Join::Not;
         }
         if in_step {
@@ -90,11 +92,11 @@ impl AudioReceiver {
         }
         self.tail.clear();
         if gap.silent {
-            self.background.fill(TAIL_SAMPLES, &mut self.tail);
+            self.background.fill(tail_samples(self.rate), &mut self.tail);
         } else {
-            self.decoder.conceal(TAIL_SAMPLES, &mut self.tail);
+            self.decoder.conceal(tail_samples(self.rate), &mut self.tail);
             if gap.fades {
-                fade(&mut self.tail, gap.samples);
+                fade(self.rate, &mut self.tail, gap.samples);
             }
         }
         self.decoder.rewind();
@@ -102,7 +104,7 @@ impl AudioReceiver {
             return Join::InStep;
         }
         if !missing.is_zero() && missing <= LONGEST_LOSS {
-            self.decoder.conceal(samples(missing), &mut self.scratch);
+            self.decoder.conceal(self.rate.samples(missing), &mut self.scratch);
             self.scratch.clear();
         }
         Join::InPhase
@@ -112,7 +114,7 @@ impl AudioReceiver {
     /// or, where playout should hurry, earlier.
     pub(super) fn join(&mut self, stretch: Stretch) {
         if let Stretch::Faster(budget) = stretch {
-            let skipped = self.stretcher.join(&self.tail, &mut self.scratch, samples(budget));
+            let skipped = self.stretcher.join(&self.tail, &mut self.scratch, self.rate.samples(budget));
             self.stretched.0 += skipped as u64;
             return;
         }

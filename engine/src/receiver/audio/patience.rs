@@ -24,6 +24,14 @@ pub(super) const EARLY: Duration = Duration::from_millis(5);
 /// Where a packet was lost less long ago, more are to come.
 const LOSSY_FOR: Duration = Duration::from_secs(8);
 
+/// What changes little by little is followed in steps so large.
+const STEP_MS: u64 = 20;
+
+/// How late repairs come, rounded up to a few steps.
+pub(super) fn in_steps(lateness: Duration) -> Duration {
+    Duration::from_millis((lateness.as_micros() as u64).div_ceil(1_000).next_multiple_of(STEP_MS))
+}
+
 impl Patience {
     pub(super) fn update(&mut self, now: Timestamp, lost: u64, reach: Duration) -> Duration {
         if lost != std::mem::replace(&mut self.lost, lost) {

@@ -4,20 +4,18 @@
 //! Digital silence in its place sounds as if the line were dead; so the background is remembered while it is heard, and
 //! goes on ([`undertone_codec::noise`]). A muted microphone is silence, and so is a peer who is gone.
 
-use super::{AudioReceiver, Origin, samples};
-use crate::FRAME_SAMPLES;
+use super::{AudioReceiver, Origin};
 use std::time::Duration;
-use undertone_codec::SAMPLE_RATE;
 use undertone_codec::level::Vad;
 use undertone_codec::noise::ComfortNoise;
 use undertone_codec::opus;
 use undertone_jitter::Stretch;
-use undertone_media::Packet;
+use undertone_media::{Packet, SampleRate};
 
 /// Who pauses tells of the background every 400 ms. If nothing was heard of it for so long, the pause is no pause…
-const LONGEST: usize = SAMPLE_RATE as usize * 3 / 2;
+const LONGEST: Duration = Duration::from_millis(1_500);
 /// …and its noise fades within this, as it does once the speaker is muted.
-const FADE: usize = SAMPLE_RATE as usize / 5;
+const FADE: Duration = Duration::from_millis(200);
 
 /// A packet no longer than this holds no speech: the sender pauses (RFC 7587 §3.1.3).
 pub(super) const PAUSE_BYTES: usize = 2;
@@ -25,6 +23,7 @@ pub(super) const PAUSE_BYTES: usize = 2;
 /// Listens to the background, and continues it.
 #[derive(Debug)]
 pub(super) struct Background {
+    rate: SampleRate,
     noise: ComfortNoise,
     vad: Vad,
     /// What was played last was real, or the pause after it.
@@ -39,10 +38,11 @@ pub(super) struct Background {
 
 impl Background {
     /// Has heard nothing yet, and makes silence until it has.
-    pub(super) fn new(seed: u32) -> Background {
+    pub(super) fn new(rate: SampleRate, seed: u32) -> Background {
         Background {
-            noise: ComfortNoise::new(seed),
-            vad: Vad::new(),
+            rate,
+            noise: ComfortNoise::new(rate, seed),
+            vad: Vad::new(rate),
             holds: false,
             muted: false,
             made: 0,
@@ -52,7 +52,7 @@ impl Background {
 
     /// Takes real sound as it is played.
     pub(super) fn hear(&mut self, pcm: &[i16]) {
-        for piece in pcm.chunks(2 * FRAME_SAMPLES) {
+        for piece in pcm.chunks(2 * self.rate.frame()) {
             // Of what follows a voice that was cut off nothing can be learned.
             let speech = self.muted || self.vad.is_speech(piece);
             self.noise.hear(piece, speech);
@@ -69,15 +69,17 @@ impl Background {
     /// Appends `length` samples of a pause.
     pub(super) fn fill(&mut self, length: usize, out: &mut Vec<i16>) {
         let from = out.len();
-        if !self.holds || self.made >= LONGEST + FADE {
+        let fade = self.rate.samples(FADE);
+        let whole = self.rate.samples(LONGEST) + fade;
+        if !self.holds || self.made >= whole {
             self.filling = false;
             out.resize(from + length, 0);
             return;
         }
         self.noise.fill(length, out);
         for (sample, made) in out[from..].iter_mut().zip(self.made..) {
-            let left = (LONGEST + FADE).saturating_sub(made).min(FADE);
-            *sample = (i64::from(*sample) * left as i64 / FADE as i64) as i16;
+            let left = whole.saturating_sub(made).min(fade);
+            *sample = (i64::from(*sample) * left as i64 / fade as i64) as i16;
         }
         self.made += length;
         self.filling = true;
@@ -103,19 +105,19 @@ impl AudioReceiver {
             return false;
         }
         let Some(duration) = opus::packet_duration(payload) else { return false };
-        let length = samples(duration);
+        let length = self.rate.samples(duration);
         self.make_up(length, true);
         // Noise may be of any length.
         let changed = match stretch {
             Stretch::None => length,
-            Stretch::Faster(budget) => length.saturating_sub(samples(budget)),
-            Stretch::Slower(budget) => length + samples(budget),
+            Stretch::Faster(budget) => length.saturating_sub(self.rate.samples(budget)),
+            Stretch::Slower(budget) => length + self.rate.samples(budget),
         };
         self.stretched.0 += length.saturating_sub(changed) as u64;
         self.stretched.1 += changed.saturating_sub(length) as u64;
         self.background.holds = true;
         if self.background.muted {
-            self.background.made = self.background.made.max(LONGEST);
+            self.background.made = self.background.made.max(self.rate.samples(LONGEST));
         }
         self.background.fill(changed, &mut self.scratch);
         self.quiet = true;

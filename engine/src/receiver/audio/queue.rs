@@ -1,11 +1,9 @@
 //! Decoded sound that waits for the speaker.
 
 use super::Origin;
-use crate::{FRAME_SAMPLES, OPUS_TICKS_PER_SAMPLE};
 use std::collections::VecDeque;
 use std::time::Duration;
-use undertone_codec::SAMPLE_RATE;
-use undertone_media::MediaTime;
+use undertone_media::{MediaTime, SampleRate};
 
 /// A run of decoded sound of one origin.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +19,19 @@ struct Span {
 pub(super) struct Queue {
     /// What is not played yet.
     pub(super) pcm: Vec<i16>,
+    rate: SampleRate,
     spans: VecDeque<Span>,
 }
 
 impl Queue {
     /// Nothing to play.
-    pub(super) fn new() -> Queue {
-        Queue { pcm: Vec::with_capacity(8 * FRAME_SAMPLES), spans: VecDeque::new() }
+    pub(super) fn new(rate: SampleRate) -> Queue {
+        Queue { pcm: Vec::with_capacity(8 * rate.frame()), rate, spans: VecDeque::new() }
     }
 
     /// How long it lasts.
     pub(super) fn duration(&self) -> Duration {
-        Duration::from_micros(self.pcm.len() as u64 * 1_000_000 / u64::from(SAMPLE_RATE))
+        self.rate.duration(self.pcm.len())
     }
 
     /// Adds sound that begins at `time`.
@@ -43,10 +42,10 @@ impl Queue {
         }
     }
 
-    /// Adds the next 10 ms to `mix`. Says where the first of it came from, and its media time if somebody made it.
-    pub(super) fn take(&mut self, mix: &mut [i32; FRAME_SAMPLES]) -> (Origin, Option<MediaTime>) {
+    /// Adds what comes next to `mix`, 10 ms. Says where the first of it came from, and its media time if somebody made it.
+    pub(super) fn take(&mut self, mix: &mut [i32]) -> (Origin, Option<MediaTime>) {
         let first = self.spans.front().copied();
-        let available = self.pcm.len().min(FRAME_SAMPLES);
+        let available = self.pcm.len().min(mix.len());
         for (sum, sample) in mix.iter_mut().zip(self.pcm.drain(..available)) {
             *sum += i32::from(sample);
         }
@@ -55,7 +54,7 @@ impl Queue {
             let Some(span) = self.spans.front_mut() else { break };
             let part = span.samples.min(left);
             span.samples -= part;
-            span.time = span.time.map(|time| time + part as u64 * OPUS_TICKS_PER_SAMPLE);
+            span.time = span.time.map(|time| time + self.rate.ticks(part));
             left -= part;
             if span.samples == 0 {
                 self.spans.pop_front();
