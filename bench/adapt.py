@@ -68,17 +68,22 @@ def main():
         print("NARROW: the same where speech may be narrowband")
         for kbps in NARROW_RATES:
             print(rate_row(pool, kbps, narrowband=True), flush=True)
-        print("LENGTHS: ms, flaw of concealed speech, how much it grows with its share, flaw of deep speech at quantiser 2")
-        for ms in LENGTHS:
-            plan = {"packet_ms": ms, "kbps": 16}
-            clean = flaw(measure(pool, plan)[0])
-            concealed = concealed_flaw(pool, plan, clean)
-            deep = deep_flaw(pool, plan, QUANTISERS[0], clean, concealed)
-            print(f"    ({ms:3}, {1000 * concealed[0]:5.0f}, {1000 * concealed[1]:5.0f}, {1000 * deep:5.0f}),", flush=True)
-        print("QUANTISERS: flaw of deep speech in packets of 120 ms; in shorter ones the difference at quantiser 2 is added")
+        print("QUANTISERS: flaw of deep speech, in packets of 60 ms")
+        seen = {ms: of_length(pool, ms) for ms in LENGTHS}
         for quantiser in QUANTISERS:
-            deep = deep_flaw(pool, plan, quantiser, clean, concealed)
-            print(f"    ({quantiser:2}, {1000 * deep:5.0f}),", flush=True)
+            print(f"    ({quantiser:2}, {1000 * deep_flaw(pool, quantiser, *seen[60]):5.0f}),", flush=True)
+        print("LENGTHS: ms, flaw of concealed speech, how much it grows with its share, what deep speech adds to its quantiser's")
+        usual = deep_flaw(pool, QUANTISERS[0], *seen[60])
+        for ms, (plan, clean, (little, crowded)) in seen.items():
+            more = deep_flaw(pool, QUANTISERS[0], plan, clean, (little, crowded)) - usual
+            print(f"    ({ms:3}, {1000 * little:5.0f}, {1000 * crowded:5.0f}, {1000 * more:5.0f}),", flush=True)
+
+
+def of_length(pool, ms):
+    """Packets of so many ms: their plan, the flaw of its coding, that of concealed speech."""
+    plan = {"packet_ms": ms, "kbps": 16}
+    clean = flaw(measure(pool, plan)[0])
+    return plan, clean, concealed_flaw(pool, plan, clean)
 
 
 def rate_row(pool, kbps, narrowband):
@@ -97,11 +102,11 @@ def concealed_flaw(pool, plan, clean):
     return little, crowded
 
 
-def deep_flaw(pool, plan, quantiser, clean, concealed_flaw):
+def deep_flaw(pool, quantiser, plan, clean, concealed):
     redundancy = {"span_ms": 480, "quantiser": quantiser, "slope": 2}
-    pesq, concealed, deep = measure(pool, {**plan, "redundancy": redundancy}, loss=25, lookahead=480)
-    little, crowded = concealed_flaw
-    return (flaw(pesq) - clean - (little + crowded * concealed) * concealed) / deep
+    pesq, share, deep = measure(pool, {**plan, "redundancy": redundancy}, loss=25, lookahead=480)
+    little, crowded = concealed
+    return (flaw(pesq) - clean - (little + crowded * share) * share) / deep
 
 
 if __name__ == "__main__":

@@ -178,11 +178,17 @@ impl LossMeter {
         let permille = (lost * 1000 + EXPECTED_PACKETS * u64::from(expected)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = self.within(newest, RECENT);
         let runs = self.runs.iter().filter(|run| newest.since(run.end) <= RECENT).count();
-        // Five standard deviations of what chance would make of the whole.
-        let chance = recent * permille / 1000;
-        let deviation = (recent * permille.max(10) * (1000 - permille.min(900))).isqrt() / 1000;
-        let begun = runs >= RECENT_RUNS && recent_lost > chance + 5 * deviation;
-        if begun { recent_lost * 1000 / recent.max(1) } else { permille }
+        // Four standard deviations of what chance would make of the whole.
+        let deviation = (recent * permille.max(10) * (1000 - permille.min(900))).isqrt();
+        let begun = runs >= RECENT_RUNS && recent_lost * 1000 > recent * permille + 4 * deviation;
+        if begun {
+            return recent_lost * 1000 / recent.max(1);
+        }
+        if lost == 0 {
+            return permille;
+        }
+        // Too little protection is heard, too much costs bytes: half a standard deviation more than was counted.
+        permille + (permille * (1000 - permille) / (packets + EXPECTED_PACKETS)).isqrt() / 2
     }
 
     /// Whether losses of which `permille` are remembered have ended.

@@ -27,9 +27,9 @@ const NARROW: [(u64, u64, u64); 5] = [
 const HOPELESS: u64 = 10_000;
 
 /// Quantisers of deep redundancy that are weighed: the flaw that speech brought back from them adds, in thousandths for
-/// the whole of it, and the bits of 40 ms.
+/// the whole of it, in packets of 60 ms, and the bits of 40 ms.
 pub(super) const QUANTISERS: [(u8, u64, u64); 5] =
-    [(2, 760, 66), (4, 930, 54), (6, 1_150, 40), (8, 1_480, 27), (10, 1_850, 18)];
+    [(2, 970, 66), (4, 1_050, 54), (6, 1_290, 40), (8, 1_950, 27), (10, 1_970, 18)];
 
 /// A packet time, and what is heard of speech that is missing in such packets.
 #[derive(Clone, Copy, Debug)]
@@ -40,19 +40,19 @@ pub(super) struct Length {
     concealed: u64,
     crowded: u64,
     /// What speech from deep redundancy adds beside its quantiser's flaw: the more seams, the more.
-    deep: u64,
+    deep: i64,
 }
 
-const fn length(ms: u64, concealed: u64, crowded: u64, deep: u64) -> Length {
+const fn length(ms: u64, concealed: u64, crowded: u64, deep: i64) -> Length {
     Length { packet: Duration::from_millis(ms), concealed, crowded, deep }
 }
 
 /// Packet times that are weighed: libopus codes frames of up to 60 ms, so longer packets hold two.
 pub(super) const LENGTHS: [Length; 4] = [
-    length(20, 2_600, 14_000, 350),
-    length(40, 2_500, 24_000, 330),
-    length(60, 2_600, 23_000, 200),
-    length(120, 2_200, 24_000, 40),
+    length(20, 2_510, 13_780, 120),
+    length(40, 2_350, 24_320, 110),
+    length(60, 2_620, 22_720, 0),
+    length(120, 2_330, 23_230, -260),
 ];
 
 /// The flaw of coded speech of which nothing is missing, at one of [`RATES`].
@@ -66,17 +66,17 @@ pub(super) fn coded(packet: Duration, rate: (u64, u64, u64), narrowband: bool) -
 /// this flaw of its quantiser.
 pub(super) fn heard(length: Length, coded: u64, concealed: u64, (deep, flaw): (u64, u64)) -> i64 {
     let missing = (length.concealed + length.crowded * concealed / ONE) * concealed / ONE;
-    let flaw = coded + missing + (length.deep + flaw) * deep / ONE;
+    let flaw = coded + missing + flaw.saturating_add_signed(length.deep) * deep / ONE;
     (1_000_000 / flaw.min(HOPELESS)) as i64
 }
 
 /// What is left of a quality at a delay from mouth to ear, in millionths.
 ///
-/// A millisecond costs about a thousandth. The E-model (ITU-T G.107) asks for less up to 177 ms and for five times as much
+/// A millisecond costs a thousandth and a half, later ones less. The E-model (ITU-T G.107) asks for less up to 177 ms and for five times as much
 /// beyond; but it judges lines on which everything is understood. Here who is hard to understand is better understood late
 /// than not at all, and what is understood anyway is not to be late by more than it takes.
 pub(super) fn timely(mouth_to_ear: Duration) -> i64 {
     let micros = mouth_to_ear.as_micros() as i64;
     let beyond = (micros - 177_000).max(0);
-    (1_000_000 - (micros - beyond) * 1300 / 1000 - beyond * 900 / 1000).max(50_000)
+    (1_000_000 - (micros - beyond) * 1450 / 1000 - beyond * 900 / 1000).max(50_000)
 }
