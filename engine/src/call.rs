@@ -36,6 +36,8 @@ const LEVEL_EVERY: u64 = 5;
 /// many in a row, it gains much, and little of what is sent loads the far end.
 const SPEECH_MOST: Bitrate = Bitrate::from_kbps(90);
 const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
+/// Outages are mended by all that is sent after them.
+const SPEECH_MOST_OUTAGES: Bitrate = Bitrate::from_kbps(130);
 const MANY_LOST: u16 = 600;
 /// From the microphone's step to the speaker's, codec included, without the path.
 const DEVICE_DELAY: Duration = Duration::from_millis(17);
@@ -387,8 +389,11 @@ impl Call {
     /// The path as it matters to speech, of which `budget` is what it may take.
     pub(crate) fn speech_path(&self, budget: Bitrate) -> Path {
         let loss = self.path.loss();
-        let dear = loss.permille > MANY_LOST || !loss.run.is_zero();
-        let most = if dear { SPEECH_MOST_LOSSY } else { SPEECH_MOST };
+        let most = match loss {
+            loss if !loss.run.is_zero() => SPEECH_MOST_OUTAGES,
+            loss if loss.permille > MANY_LOST => SPEECH_MOST_LOSSY,
+            _ => SPEECH_MOST,
+        };
         Path {
             budget: budget.min(most),
             overhead: self.path.overhead(&self.session),

@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_yet_is_expected_to_be_a_little() {
-        let mut meter_at_start = LossMeter::default();
+        let meter_at_start = LossMeter::default();
         assert_eq!(meter_at_start.loss().permille, 80);
         assert_eq!(meter(100, |_| false).loss(), Loss::default());
     }
