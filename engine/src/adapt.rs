@@ -430,9 +430,10 @@ fn reason(plan: &Plan, left: u64, deep: u64) -> Reason {
 mod tests {
     use super::*;
 
-    const OVERHEAD: DataSize = DataSize::from_bytes(56);
+    pub(super) const OVERHEAD: DataSize = DataSize::from_bytes(56);
 
-    fn path(kbps: u64, permille: u16) -> Path {
+    /// A short path to a peer that reads everything.
+    pub(super) fn path(kbps: u64, permille: u16) -> Path {
         Path {
             budget: Bitrate::from_kbps(kbps),
             overhead: OVERHEAD,

@@ -147,7 +147,8 @@ impl LossMeter {
         let Some(&(newest, _)) = self.packets.back() else {
             return Loss { permille: expected, run: Duration::ZERO, guessed: true };
         };
-        let mut permille = self.share(newest);
+        let (packets, lost) = count(self.packets.iter());
+        let mut permille = self.share(newest, packets, lost);
         let mut run = self.mean_run();
         if let Some((share, length)) = self.outages(newest) {
             permille = permille.max(share);
@@ -158,7 +159,6 @@ impl LossMeter {
         }
         let step = if permille < 50 { 10 } else { 25 };
         let rounded = (permille.next_multiple_of(step).min(950)) as u16;
-        let (packets, lost) = count(self.packets.iter());
         Loss { permille: rounded, run, guessed: lost == 0 && packets < EXPECTED_PACKETS }
     }
 
@@ -171,10 +171,9 @@ impl LossMeter {
         count(self.packets.iter().filter(|(at, _)| newest.since(*at) <= span))
     }
 
-    /// Lost of a thousand, however they came.
-    fn share(&self, newest: Timestamp) -> u64 {
+    /// Lost of a thousand, however they came, where `lost` of all the `packets` that are remembered were.
+    fn share(&self, newest: Timestamp, packets: u64, lost: u64) -> u64 {
         let Expected(expected) = self.expected;
-        let (packets, lost) = count(self.packets.iter());
         let permille = (lost * 1000 + EXPECTED_PACKETS * u64::from(expected)) / (packets + EXPECTED_PACKETS);
         let (recent, recent_lost) = self.within(newest, RECENT);
         let runs = self.runs.iter().filter(|run| newest.since(run.end) <= RECENT).count();

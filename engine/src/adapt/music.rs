@@ -126,21 +126,8 @@ impl Planner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::{Loss, Peer};
-    use undertone_media::DataSize;
-
-    const OVERHEAD: DataSize = DataSize::from_bytes(56);
-
-    fn path(kbps: u64, permille: u16) -> Path {
-        Path {
-            budget: Bitrate::from_kbps(kbps),
-            overhead: OVERHEAD,
-            loss: Loss { permille, ..Loss::default() },
-            delay: Some(Duration::from_millis(37)),
-            slack: Duration::from_millis(400),
-            peer: Peer { code: true, copies: true, redundancy: true },
-        }
-    }
+    use crate::adapt::Peer;
+    use crate::adapt::tests::{OVERHEAD, path};
 
     #[test]
     fn a_plan_costs_no_more_than_its_budget_and_keeps_its_rates() {

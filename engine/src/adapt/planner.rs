@@ -64,19 +64,9 @@ impl Planner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapt::{Loss, Peer, Protection};
-    use undertone_media::{Bitrate, DataSize};
-
-    fn path(kbps: u64, permille: u16) -> Path {
-        Path {
-            budget: Bitrate::from_kbps(kbps),
-            overhead: DataSize::from_bytes(56),
-            loss: Loss { permille, ..Loss::default() },
-            delay: Some(Duration::from_millis(37)),
-            slack: Duration::from_millis(400),
-            peer: Peer { code: true, copies: true, redundancy: true },
-        }
-    }
+    use crate::adapt::Protection;
+    use crate::adapt::tests::{OVERHEAD, path};
+    use undertone_media::Bitrate;
 
     #[test]
     fn worse_is_answered_at_once() {
@@ -84,7 +74,7 @@ mod tests {
         let lossy = planner.update(Timestamp::from_millis(20), &path(95, 200));
         assert!(matches!(lossy.protection, Protection::Code { .. }));
         let thin = planner.update(Timestamp::from_millis(40), &path(30, 200));
-        assert!(thin.cost(DataSize::from_bytes(56)) <= Bitrate::from_kbps(30));
+        assert!(thin.cost(OVERHEAD) <= Bitrate::from_kbps(30));
         let wide = planner.update(Timestamp::from_millis(60), &path(95, 200));
         assert_eq!(wide, thin, "better can wait a moment");
         assert_ne!(planner.update(Timestamp::from_millis(400), &path(95, 200)), thin);

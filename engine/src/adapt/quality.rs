@@ -72,9 +72,9 @@ pub(super) fn heard(length: Length, coded: u64, concealed: u64, (deep, flaw): (u
 
 /// What is left of a quality at a delay from mouth to ear, in millionths.
 ///
-/// A millisecond costs a thousandth and a half, later ones less. The E-model (ITU-T G.107) asks for less up to 177 ms and for five times as much
-/// beyond; but it judges lines on which everything is understood. Here who is hard to understand is better understood late
-/// than not at all, and what is understood anyway is not to be late by more than it takes.
+/// A millisecond costs a thousandth and a half, one beyond 177 ms less than one. The E-model (ITU-T G.107) asks for less up to
+/// there and for five times as much beyond; but it judges lines on which everything is understood. Here who is hard to
+/// understand is better understood late than not at all, and what is understood anyway is not to be late by more than it takes.
 pub(super) fn timely(mouth_to_ear: Duration) -> i64 {
     let micros = mouth_to_ear.as_micros() as i64;
     let beyond = (micros - 177_000).max(0);

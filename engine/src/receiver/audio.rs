@@ -179,18 +179,19 @@ impl AudioReceiver {
         if let Some(after) = asked.map(|asked| self.copied.map_or(asked, |copied| copied.min(asked))) {
             self.jitter.expect_repair(after);
         }
-        let lateness = patience::in_steps(self.jitter.lateness());
-        let reach = self.coded.map_or(Duration::ZERO, |reach| reach + lateness).min(self.slack);
-        let patience = self.patience.update(now, self.stream.stats().lost, reach);
+        // What the code brings back comes as late as the packets that carry it.
+        let reach = self.coded.map(|reach| reach + patience::in_steps(self.jitter.lateness()));
+        let wanted = reach.unwrap_or_default().min(self.slack);
+        let patience = self.patience.update(now, self.stream.stats().lost, wanted);
         let known = self.coded.is_some() || patience > Duration::ZERO;
         self.jitter.wait_for_repairs(known.then_some(patience.saturating_sub(EARLY)));
         // A decision is about one packet, and no packet is shorter than 2.5 ms: the bound is never met
         // by a sound buffer, and keeps a broken one from hanging the speaker.
         for _ in 0..16 {
             let queued = self.queue.duration();
-            let (stream, coded) = (&self.stream, self.coded);
-            let repairable = |seq| match coded {
-                Some(reach) => stream.expected_at(seq).map(|due| due + reach + lateness),
+            let stream = &self.stream;
+            let repairable = |seq| match reach {
+                Some(reach) => stream.expected_at(seq).map(|due| due + reach),
                 None => stream.repairable_until(seq, rtt),
             };
             let playout = self.jitter.decide(now, queued, repairable);
