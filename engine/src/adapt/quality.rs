@@ -12,9 +12,9 @@ use std::time::Duration;
 /// Coded rates that are weighed, in bit/s, with the quality at packets of 20 ms and at longer ones.
 #[rustfmt::skip]
 pub(super) const RATES: [(u64, u64, u64); 14] = [
-    ( 6_000,  710, 1110), ( 6_500, 1040, 1500), ( 7_000, 1430, 1770), ( 7_500, 1730, 1960), ( 8_000, 1960, 2190),
-    ( 9_000, 2330, 2470), (10_000, 2580, 2670), (11_000, 2750, 2840), (12_000, 2910, 2990), (14_000, 3110, 3180),
-    (16_000, 3230, 3260), (18_000, 3300, 3330), (20_000, 3370, 3380), (23_000, 3430, 3430),
+    ( 6_000,  710, 1110), ( 6_500, 1040, 1500), ( 7_000, 1430, 1770), ( 7_500, 1730, 2020), ( 8_000, 1960, 2190),
+    ( 9_000, 2330, 2470), (10_000, 2580, 2670), (11_000, 2750, 2840), (12_000, 2900, 2990), (14_000, 3110, 3180),
+    (16_000, 3240, 3260), (18_000, 3300, 3330), (20_000, 3370, 3380), (23_000, 3430, 3430),
 ];
 
 /// The same where speech may be narrowband, for the rates at which that makes a difference.
@@ -29,7 +29,7 @@ const HOPELESS: u64 = 10_000;
 /// Quantisers of deep redundancy that are weighed: the flaw that speech brought back from them adds, in thousandths for
 /// the whole of it, in packets of 60 ms, and the bits of 40 ms.
 pub(super) const QUANTISERS: [(u8, u64, u64); 5] =
-    [(2, 970, 66), (4, 1_050, 54), (6, 1_290, 40), (8, 1_950, 27), (10, 1_970, 18)];
+    [(2, 970, 66), (4, 1_050, 54), (6, 1_290, 40), (8, 1_960, 27), (10, 1_970, 18)];
 
 /// A packet time, and what is heard of speech that is missing in such packets.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +49,10 @@ const fn length(ms: u64, concealed: u64, crowded: u64, deep: i64) -> Length {
 
 /// Packet times that are weighed: libopus codes frames of up to 60 ms, so longer packets hold two.
 pub(super) const LENGTHS: [Length; 4] = [
-    length(20, 2_510, 13_780, 120),
-    length(40, 2_350, 24_320, 110),
-    length(60, 2_620, 22_720, 0),
-    length(120, 2_330, 23_230, -260),
+    length(20, 2_510, 13_670, 120),
+    length(40, 2_350, 24_380, 110),
+    length(60, 2_590, 23_190, 0),
+    length(120, 2_280, 24_320, -260),
 ];
 
 /// The flaw of coded speech of which nothing is missing, at one of [`RATES`].
@@ -72,11 +72,11 @@ pub(super) fn heard(length: Length, coded: u64, concealed: u64, (deep, flaw): (u
 
 /// What is left of a quality at a delay from mouth to ear, in millionths.
 ///
-/// A millisecond costs a thousandth and a half, one beyond 177 ms less than one. The E-model (ITU-T G.107) asks for less up to
+/// A millisecond costs 1.6 thousandths, one beyond 177 ms less than one. The E-model (ITU-T G.107) asks for less up to
 /// there and for five times as much beyond; but it judges lines on which everything is understood. Here who is hard to
 /// understand is better understood late than not at all, and what is understood anyway is not to be late by more than it takes.
 pub(super) fn timely(mouth_to_ear: Duration) -> i64 {
     let micros = mouth_to_ear.as_micros() as i64;
     let beyond = (micros - 177_000).max(0);
-    (1_000_000 - (micros - beyond) * 1450 / 1000 - beyond * 900 / 1000).max(50_000)
+    (1_000_000 - (micros - beyond) * 1600 / 1000 - beyond * 900 / 1000).max(50_000)
 }
