@@ -5,8 +5,8 @@
 
 Runs `undertone lab speech` with fixed plans and scores what was heard with PESQ-WB. Quality is PESQ above 1; a flaw is its
 inverse, and flaws add: what a share of concealed or deep speech adds, for the whole of it, is what the tables hold, in
-thousandths. That of concealed speech grows with its share, by a line that is fitted to all the losses below. Learned on the four clips below and on independent losses; `docs/speech.md` shows what comes of it on nine clips
-and on outages too.
+thousandths. That of concealed speech grows with its share, by a line that is fitted to all the losses below. Learned on the
+four clips below and on independent losses; `docs/speech.md` shows what comes of it on nine clips and on outages too.
 """
 
 import json

@@ -92,7 +92,8 @@ impl ComfortNoise {
         };
         // However loud it is, one block raises the background by no more than a decibel.
         let scale = if known > 0.0 { (4.0 * OUTLIER * known / power.max(1e-9)).min(1.0) } else { 1.0 };
-        for (lag, mean) in self.background.iter_mut().take(self.rate.per_wide() * ORDER + 1).enumerate() {
+        let order = self.order();
+        for (lag, mean) in self.background[..=order].iter_mut().enumerate() {
             *mean += weight * (scale * likeness(pcm, lag) - *mean);
         }
         self.stale = true;
@@ -127,7 +128,8 @@ impl ComfortNoise {
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;
         let white = f64::from(self.random as i32) / f64::from(1u32 << 31);
-        let past = &mut self.past[..ORDER * self.rate.per_wide()];
+        let order = self.order();
+        let past = &mut self.past[..order];
         let predicted: f64 = self.filter.iter().zip(&*past).map(|(a, past)| a * past).sum();
         let sample = self.gain * white + predicted;
         past.rotate_right(1);
