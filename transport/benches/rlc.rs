@@ -22,15 +22,15 @@ fn random(state: &mut u64) -> u64 {
     state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
 }
 
-/// Speech: 35–60 bytes a packet, two or three symbols.
-fn speech() -> Packets {
+/// Speech: `least` to `least` + 25 bytes a packet, two or three symbols.
+fn speech(least: u64) -> Packets {
     let mut state = 1;
     (0..PACKETS)
         .map(|seq| {
             let ext = Extensions::default();
             let timestamp = u32::from(seq) * 960;
             let header = Header { payload_type: 111, marker: false, seq, timestamp, ssrc: Ssrc(7), ext };
-            let len = 35 + random(&mut state) % 26;
+            let len = least + random(&mut state) % 26;
             (header, (0..len).map(|_| random(&mut state) as u8).collect())
         })
         .collect()
@@ -72,7 +72,7 @@ fn slowest(name: &str, packets: &Packets, mut work: impl FnMut() -> Box<dyn FnMu
 }
 
 fn rlc(c: &mut Criterion) {
-    let source = speech();
+    let source = speech(35);
     let mut group = c.benchmark_group("rlc");
     group.sample_size(20).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
     for window in [3, 12, 25] {
@@ -108,11 +108,20 @@ fn rlc(c: &mut Criterion) {
         }
     }
     group.finish();
+    // The most that is planned: 112 kbit/s where 70 % are lost, in packets of 20 ms.
+    let plan = Plan { symbol: 16, ..plan(25, 5000) };
+    let packets = lossy(&encode(&speech(20), &plan), 70);
+    slowest("decode, the most that is planned, loss 70 %", &packets, || {
+        let mut decoder = Decoder::new(111);
+        Box::new(move |packet| {
+            black_box(receive(&mut decoder, packet));
+        })
+    });
 }
 
 /// Nothing came for a window, then one packet with so many repair symbols.
 fn after_an_outage(c: &mut Criterion) {
-    let source = speech();
+    let source = speech(35);
     let mut group = c.benchmark_group("rlc after an outage of 25 packets");
     for symbols in [12u32, 24, 48] {
         let plan = Plan { max_bytes: 5 + 60 + symbols as usize * 24, ..plan(25, 100_000) };

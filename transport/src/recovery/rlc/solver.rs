@@ -69,6 +69,8 @@ pub(super) struct Solver {
     /// The equations' factors, of all symbols.
     factors: Vec<Block>,
     rows: Vec<Row>,
+    /// Places of equations that have no pivot yet: other equations' are out of them.
+    fresh: Vec<usize>,
     /// The symbols that are pivots.
     pivots: [bool; SPAN],
     /// Places of equations that are not in use.
@@ -76,9 +78,6 @@ pub(super) struct Solver {
     /// Whether something became known, or may be, since equations were last looked through.
     changed: bool,
     counts: Counts,
-    /// The equation at hand: its factors and its sum.
-    left: [Block; COLUMNS],
-    right: Vec<Block>,
     /// Terms of one sum.
     terms: Vec<(u8, usize)>,
     holders: Vec<(u8, usize)>,
@@ -129,12 +128,11 @@ impl Solver {
             data: Vec::new(),
             factors: Vec::new(),
             rows: Vec::new(),
+            fresh: Vec::new(),
             pivots: [false; SPAN],
             free: Vec::new(),
             changed: false,
             counts: Counts::default(),
-            left: [[0; BLOCK]; COLUMNS],
-            right: Vec::new(),
             terms: Vec::new(),
             holders: Vec::new(),
             parts: Parts::default(),
@@ -150,7 +148,6 @@ impl Solver {
         self.data.resize(SPAN * self.stride(), [0; BLOCK]);
         self.factors.clear();
         self.free.clear();
-        self.right = vec![[0; BLOCK]; self.stride()];
     }
 
     pub(super) fn symbol(&self) -> usize {
@@ -163,7 +160,7 @@ impl Solver {
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        (self.data.capacity() + self.factors.capacity() + self.right.capacity()) * BLOCK
+        (self.data.capacity() + self.factors.capacity()) * BLOCK
             + self.rows.capacity() * size_of::<Row>()
             + (self.terms.capacity() + self.holders.capacity()) * size_of::<(u8, usize)>()
     }
@@ -260,22 +257,18 @@ impl Solver {
         }
         if let Some(orphan) = self.rows.iter().position(|it| it.pivot == esi) {
             // It may say something about the symbols after its old pivot.
-            let Row { row, .. } = self.rows.swap_remove(orphan);
+            self.fresh.push(self.rows.swap_remove(orphan).row);
             self.pivots[at] = false;
-            self.left.copy_from_slice(&self.factors[row * COLUMNS..(row + 1) * COLUMNS]);
-            let sum = self.sum(row);
-            self.right.copy_from_slice(&self.data[sum..sum + stride]);
-            self.free.push(row);
-            self.place_row(esi);
+            self.eliminate(esi);
         }
     }
 
     /// The equations that hold a symbol, and with what factor.
     fn find_holders(&mut self, column: usize) {
         self.holders.clear();
-        for at in 0..self.rows.len() {
-            let row = self.rows[at].row;
-            let factor = self.factor(row, column);
+        let (block, at) = (column / BLOCK, column % BLOCK);
+        for row in self.rows.iter().map(|it| it.row).chain(self.fresh.iter().copied()) {
+            let factor = self.factors[row * COLUMNS + block][at];
             if factor != 0 {
                 self.holders.push((factor, row));
             }
@@ -292,26 +285,32 @@ impl Solver {
         }
         self.forget_before(window.start.saturating_sub(SLACK.max(window.symbols as u64 / 2)));
         self.parts.sort(window.start..end, self.span.end, &mut self.states, &self.pivots);
-        let missing = self.parts.unknown.len();
-        if missing == 0 {
+        if self.parts.unknown.is_empty() {
+            return;
+        }
+        let mut sums = bytes.chunks_exact(self.symbol);
+        // As many as the window has symbols are these symbols.
+        if count >= window.symbols {
+            for (esi, sum) in (window.start..end).zip(sums) {
+                self.counts.innovative += u64::from(self.copy(esi, sum));
+            }
             return;
         }
         let mut coefficients = Coefficients::new(window.key, window.symbols);
-        let (mut gained, mut idle) = (0, 0);
-        for (at, sum) in bytes.chunks_exact(self.symbol).enumerate() {
-            if gained == missing || idle == IDLE_MAX {
+        let mut idle = 0;
+        while idle < IDLE_MAX && sums.len() > 0 {
+            // All that can say something new, of which now and then one does not.
+            let open = self.parts.open.iter().sum();
+            let tried = sums.len().min(open);
+            if tried == 0 {
                 break;
             }
-            // As many as the window has symbols are these symbols.
-            let news = if count >= window.symbols {
-                self.copy(window.start + at as u64, sum)
-            } else {
-                let news = self.equation(window.start, coefficients.next(), sum);
-                idle = if news { 0 } else { idle + 1 };
-                news
-            };
-            gained += usize::from(news);
-            self.counts.innovative += u64::from(news);
+            for sum in sums.by_ref().take(open) {
+                self.equation(window.start, coefficients.next(), sum);
+            }
+            let gained = self.eliminate(window.start);
+            self.counts.innovative += gained as u64;
+            idle += tried - gained;
         }
     }
 
@@ -323,82 +322,103 @@ impl Solver {
         news
     }
 
-    /// Adds an equation between the symbols in `self.parts`; false if it follows from what is known.
-    fn equation(&mut self, start: u64, factors: &[u8], sum: &[u8]) -> bool {
-        self.left = [[0; BLOCK]; COLUMNS];
+    /// Notes an equation between the symbols in `self.parts`, without the pivots of others.
+    fn equation(&mut self, start: u64, factors: &[u8], sum: &[u8]) {
+        let mut left = [[0; BLOCK]; COLUMNS];
         for &(at, column) in &self.parts.unknown {
-            self.left[column / BLOCK][column % BLOCK] = factors[at];
+            left[column / BLOCK][column % BLOCK] = factors[at];
         }
         // What is the pivot of another equation is replaced by that.
         self.holders.clear();
         for it in &self.rows {
-            let factor = self.left[place(it.pivot) / BLOCK][place(it.pivot) % BLOCK];
+            let factor = left[place(it.pivot) / BLOCK][place(it.pivot) % BLOCK];
             if factor != 0 {
                 self.holders.push((factor, it.row));
             }
         }
         self.terms.clear();
         self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, row * COLUMNS)));
-        let mut news = false;
         for block in self.columns(start) {
             if self.parts.open[block] == 0 {
-                self.left[block] = [0; BLOCK];
+                left[block] = [0; BLOCK];
                 continue;
             }
-            gf256::add(&mut self.left[block], &gf256::sum_of_products(&self.terms, &self.factors, block));
-            news |= self.left[block] != [0; BLOCK];
-        }
-        if !news {
-            return false;
+            gf256::add(&mut left[block], &gf256::sum_of_products(&self.terms, &self.factors, block));
         }
         // What is known moves to the other side.
         let stride = self.stride();
         self.terms.clear();
         self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, (SPAN + row) * stride)));
         self.terms.extend(self.parts.known.iter().map(|&(at, column)| (factors[at], column * stride)));
-        gf256::fill(&mut self.right, sum);
-        for (block, right) in self.right.iter_mut().enumerate() {
-            gf256::add(right, &gf256::sum_of_products(&self.terms, &self.data, block));
-        }
-        if let Some(pivot) = self.place_row(start) {
-            self.parts.open[pivot / BLOCK] = self.parts.open[pivot / BLOCK].saturating_sub(1);
-        }
-        true
-    }
-
-    /// Puts the equation at hand, which is free of other equations' pivots, among them. It holds nothing before
-    /// `oldest`. Returns its pivot's column.
-    fn place_row(&mut self, oldest: u64) -> Option<usize> {
-        let left = |esi: u64| self.left[place(esi) / BLOCK][place(esi) % BLOCK];
-        let pivot = (oldest.max(self.span.start)..self.span.end).find(|&esi| left(esi) != 0)?;
-        let scale = gf256::inverse(left(pivot));
-        self.find_holders(place(pivot));
-        let stride = self.stride();
-        self.terms.clear();
-        self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, row * COLUMNS)));
-        for block in self.columns(pivot) {
-            self.left[block] = gf256::times(&self.left[block], scale);
-            gf256::add_products(&self.left[block], &self.terms, &mut self.factors, block);
-        }
-        self.terms.clear();
-        self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, (SPAN + row) * stride)));
-        for (block, right) in self.right.iter_mut().enumerate() {
-            *right = gf256::times(right, scale);
-            gf256::add_products(right, &self.terms, &mut self.data, block);
-        }
         let row = self.free.pop().unwrap_or_else(|| {
             let row = self.factors.len() / COLUMNS;
             self.factors.resize(self.factors.len() + COLUMNS, [0; BLOCK]);
             self.data.resize(self.data.len() + stride, [0; BLOCK]);
             row
         });
-        self.factors[row * COLUMNS..(row + 1) * COLUMNS].copy_from_slice(&self.left);
-        let sum = self.sum(row);
-        self.data[sum..sum + stride].copy_from_slice(&self.right);
-        self.rows.push(Row { row, pivot });
-        self.pivots[place(pivot)] = true;
-        self.changed = true;
-        Some(place(pivot))
+        self.factors[row * COLUMNS..(row + 1) * COLUMNS].copy_from_slice(&left);
+        let at = self.sum(row);
+        gf256::fill(&mut self.data[at..at + stride], sum);
+        for block in 0..stride {
+            let sum = gf256::sum_of_products(&self.terms, &self.data, block);
+            gf256::add(&mut self.data[at + block], &sum);
+        }
+        self.fresh.push(row);
+    }
+
+    /// Gives fresh equations, which hold nothing before `oldest`, their pivots and takes these out of all others. Returns
+    /// how many say something that the others do not.
+    fn eliminate(&mut self, oldest: u64) -> usize {
+        let stride = self.stride();
+        let mut gained = 0;
+        while let Some(row) = self.fresh.pop() {
+            let Some(pivot) = self.pivot(row, oldest) else {
+                self.free.push(row);
+                continue;
+            };
+            let scale = gf256::inverse(self.factor(row, place(pivot)));
+            self.find_holders(place(pivot));
+            self.terms.clear();
+            self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, row * COLUMNS)));
+            for block in self.columns(pivot) {
+                let left = self.factors[row * COLUMNS + block];
+                if left == [0; BLOCK] {
+                    continue;
+                }
+                let left = gf256::times(&left, scale);
+                self.factors[row * COLUMNS + block] = left;
+                gf256::add_products(&left, &self.terms, &mut self.factors, block);
+            }
+            self.terms.clear();
+            self.terms.extend(self.holders.iter().map(|&(factor, row)| (factor, (SPAN + row) * stride)));
+            for block in 0..stride {
+                let right = gf256::times(&self.data[(SPAN + row) * stride + block], scale);
+                self.data[(SPAN + row) * stride + block] = right;
+                gf256::add_products(&right, &self.terms, &mut self.data, block);
+            }
+            self.rows.push(Row { row, pivot });
+            let column = place(pivot);
+            self.pivots[column] = true;
+            self.parts.open[column / BLOCK] = self.parts.open[column / BLOCK].saturating_sub(1);
+            gained += 1;
+        }
+        self.changed |= gained > 0;
+        gained
+    }
+
+    /// The oldest symbol, from `oldest` on, that an equation holds.
+    fn pivot(&self, row: usize, oldest: u64) -> Option<u64> {
+        let factors = &self.factors[row * COLUMNS..(row + 1) * COLUMNS];
+        let mut esi = oldest.max(self.span.start);
+        while esi < self.span.end {
+            let block = &factors[place(esi) / BLOCK];
+            let from = place(esi) % BLOCK;
+            if let Some(at) = block[from..].iter().position(|&factor| factor != 0) {
+                return Some(esi + at as u64).filter(|&esi| esi < self.span.end);
+            }
+            esi += (BLOCK - from) as u64;
+        }
+        None
     }
 
     /// Looks for equations with one unknown left, which is known thereby. True if something became known, by this
