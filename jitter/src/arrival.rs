@@ -11,6 +11,9 @@
 //!
 //! Where there is jitter the smallest of ten seconds is luck, and playout that followed it would move for nothing. So the
 //! base has leeway there: it follows as if on a rope, which does not pull before it is taut.
+//!
+//! A longer packet is there later: by what it is longer, since it is sent when it is full, and on a thin path by up to as much
+//! again, since it takes longer to cross. So another packet time has another base, at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -62,6 +65,16 @@ impl Arrivals {
         let smallest = self.seconds.iter().map(|&(_, smallest)| smallest).min().unwrap_or(transit);
         let leeway = leeway.max(0);
         self.base = Some(self.base.unwrap_or(smallest).clamp(smallest - leeway, smallest + leeway));
+    }
+
+    /// Packets are longer from now on by `longer`, in µs, than those before; the first of them had this transit.
+    pub(crate) fn on_packet_time(&mut self, longer: i64, transit: i64) {
+        if let Some(base) = &mut self.base {
+            // Full packets keep a path busy at most, so it takes no longer to cross than to speak.
+            let (least, most) = (longer.min(2 * longer), longer.max(2 * longer));
+            *base = transit.clamp(*base + least, *base + most);
+            self.seconds.clear();
+        }
     }
 
     /// The transit of the fastest path; `None` before the first packet.
@@ -178,6 +191,20 @@ mod tests {
         arrivals.on_arrival(Timestamp::ZERO, 5_000, 0);
         arrivals.on_arrival(Timestamp::from_millis(60_000), 40_000, 0);
         assert_eq!(arrivals.base(), Some(5_000));
+    }
+
+    #[test]
+    fn longer_packets_have_another_base_at_once() {
+        let before = |longer: i64, transit| {
+            let mut arrivals = Arrivals::default();
+            arrivals.on_arrival(Timestamp::ZERO, 50_000, 0);
+            arrivals.on_packet_time(longer, transit);
+            arrivals.on_arrival(Timestamp::from_millis(100), transit, 0);
+            arrivals.base()
+        };
+        assert_eq!(before(60_000, 110_000), Some(110_000), "a wide path");
+        assert_eq!(before(60_000, 170_000), Some(170_000), "a path that is as thin as can be");
+        assert_eq!(before(-60_000, -30_000), Some(-30_000), "and back");
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct JitterBuffer {
     continuity: Continuity,
     /// The media time of the newest packet.
     latest: MediaTime,
+    /// How long the packets are that come in order.
+    packet: Option<Duration>,
     /// How much sound is owed to shortening, in µs: it is paid a pitch period at a time.
     cut: i64,
     /// The least that the last few packets waited, in µs.
@@ -105,6 +107,7 @@ impl JitterBuffer {
             lateness: Lateness::default(),
             continuity: Continuity::default(),
             latest: MediaTime(0),
+            packet: None,
             cut: 0,
             waited: 0,
             pause: false,
@@ -333,6 +336,13 @@ impl JitterBuffer {
     }
 
     fn learn(&mut self, now: Timestamp, transit: i64, duration: Duration, coming: Coming) {
+        if coming == Coming::InOrder {
+            let before = self.packet.replace(duration).unwrap_or(duration);
+            if before != duration {
+                let longer = duration.as_micros() as i64 - before.as_micros() as i64;
+                self.arrivals.on_packet_time(longer, transit);
+            }
+        }
         if coming == Coming::InOrder || self.arrivals.base().is_none() {
             self.arrivals.on_arrival(now, transit, self.target.leeway());
         }
