@@ -196,7 +196,7 @@ impl LossMeter {
         let since = self.packets.iter().rev().find(|(_, lost)| *lost).map(|(at, _)| newest.since(*at));
         let before = self.runs.back().map_or(0, |run| run.around.permille).max(permille);
         match since {
-            Some(since) => since >= CLEAR && clear * before >= 5_000,
+            Some(since) => since >= CLEAR && clear * before >= 8_000,
             None => clear > EXPECTED_PACKETS,
         }
     }

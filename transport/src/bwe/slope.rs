@@ -75,15 +75,25 @@ impl SlopeMeter {
 
     /// What the path surely carries, at most [`RATE_MAX`]: the slope and what it may be steeper, four standard errors, since a
     /// queue makes delays of one another.
+    ///
+    /// From each packet to the next: while a queue drains and packets grow, large ones are fast on any path.
     pub(super) fn at_least(&self) -> Option<Bitrate> {
         if self.packets.len() < PACKETS_SURE {
             return None;
         }
-        let (sizes, delays, both) = self.sums()?;
+        let steps =
+            || self.packets.iter().zip(self.packets.iter().skip(1)).map(|(a, b)| (b.1 - a.1, b.2 - a.2));
+        let count = self.packets.len() as i128 - 1;
+        let sizes: i128 = steps().map(|(bytes, _)| bytes * bytes).sum();
+        let both: i128 = steps().map(|(bytes, micros)| bytes * micros).sum();
+        // Two packets differ by twice the variance of one.
+        if sizes < 2 * count * SPREAD_BYTES * SPREAD_BYTES {
+            return None;
+        }
         // Microseconds for a mebibyte.
         let slope = (both << 20) / sizes;
-        let left = (delays - both / sizes * both).max(0);
-        let error = (((left << 20) / sizes / (self.packets.len() as i128 - 2)) << 20).isqrt();
+        let left: i128 = steps().map(|(bytes, micros)| (micros - ((bytes * slope) >> 20)).pow(2)).sum();
+        let error = (((left << 20) / sizes / (count - 1)) << 20).isqrt();
         let steepest = (slope + 4 * error).max(1);
         let bps = (8_000_000i128 << 20) / steepest;
         Some(Bitrate::from_bps(u64::try_from(bps).ok()?).min(RATE_MAX))
@@ -121,6 +131,20 @@ mod tests {
         }
         assert_eq!(meter(5_000, 0).at_least(), Some(RATE_MAX));
         assert!(meter(5_000, 3_000).at_least() >= Some(Bitrate::from_kbps(40)));
+    }
+
+    #[test]
+    fn a_queue_that_drains_makes_no_path_wide() {
+        let mut meter = SlopeMeter::default();
+        for n in 0..30i64 {
+            // Packets become longer when it has drained.
+            let (bytes, queue) =
+                if n < 15 { (180 + n % 4 * 10, 150_000 - n * 10_000) } else { (340 + n % 4 * 10, 0) };
+            let sent = Timestamp::from_millis(60 * n as u64);
+            meter.push(sent, DataSize::from_bytes(bytes as u64), bytes * 8_000 / 24 + queue);
+        }
+        let surely = meter.at_least().expect("there are enough").as_kbps_f64();
+        assert!(surely <= 25.0, "{surely} of 24 kbit/s");
     }
 
     #[test]

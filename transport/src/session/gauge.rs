@@ -8,7 +8,7 @@
 //! - Datagrams that were sent together arrive apart, by what the later one takes.
 //!
 //! The first tells of both directions together, the second of the one towards us alone. Where they agree, both directions
-//! carry so much. Datagrams that come closer than a thin path lets them, and all jitter ends in such, tell of a wide one.
+//! carry so much; and where gaps grow with the size of what comes after them, again and again, they need no other witness. Datagrams that come closer than a thin path lets them, and all jitter ends in such, tell of a wide one.
 //! If datagrams were lost, and what is left does not agree, nothing is known.
 //!
 //! Not here: what a path carries later (`bwe`).
@@ -26,6 +26,9 @@ const GAPS: usize = 16;
 const RATE_MAX: Bitrate = Bitrate::from_kbps(150);
 /// What gaps tell of the path may exceed or fall short of what the exchange tells by so much, in thousandths.
 const AGREES_PERMILLE: u64 = 250;
+/// So many gaps need no other witness, if they differ by less than so much, in thousandths.
+const CERTAIN_GAPS: usize = 3;
+const CERTAIN_PERMILLE: u64 = 50;
 
 /// What the path to the peer carried while we connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,15 @@ struct Exchange {
     answered: Option<Timestamp>,
 }
 
+/// Between two arrivals.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// Of the later one.
+    size: DataSize,
+    /// What the path would carry, were both sent together.
+    rate: Bitrate,
+}
+
 /// Looks on while two ends connect.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
@@ -70,8 +82,7 @@ pub(super) struct Gauge {
     current: Option<Exchange>,
     complete: Option<Exchange>,
     arrival: Option<Timestamp>,
-    /// What the path would carry, were the datagrams before and after each gap sent together.
-    gaps: Vec<Bitrate>,
+    gaps: Vec<Gap>,
 }
 
 impl Gauge {
@@ -112,7 +123,8 @@ impl Gauge {
         if let Some(before) = self.arrival.replace(now)
             && self.gaps.len() < GAPS
         {
-            self.gaps.push(size.per(now.since(before).max(Duration::from_micros(1))));
+            let rate = size.per(now.since(before).max(Duration::from_micros(1)));
+            self.gaps.push(Gap { size, rate });
         }
         if let Some(flight) = self.current.as_mut().filter(|_| handshake) {
             flight.received += size;
@@ -130,18 +142,31 @@ impl Gauge {
         self.current.filter(|flight| flight.answered.is_none()).map_or(DataSize::ZERO, |flight| flight.sent)
     }
 
-    /// What the path towards us carries, and whether more than one gap says so.
-    fn towards_us(&self) -> Option<(Bitrate, bool)> {
-        let most = self.gaps.iter().copied().max()?;
-        let alike = self.gaps.iter().filter(|rate| **rate >= most.permille(1000 - AGREES_PERMILLE)).count();
-        Some((most, alike >= 2))
+    /// What the path towards us carries: no gap is shorter than what comes after it takes.
+    fn towards_us(&self) -> Option<Bitrate> {
+        self.gaps.iter().map(|gap| gap.rate).max()
+    }
+
+    /// The gaps that tell the same as `rate`, within so many thousandths.
+    fn alike(&self, rate: Bitrate, permille: u64) -> impl Iterator<Item = &Gap> {
+        self.gaps.iter().filter(move |gap| gap.rate >= rate.permille(1000 - permille))
+    }
+
+    /// Whether gaps alone tell that the path towards us carries so much: several, between datagrams large and small.
+    fn is_certain(&self, rate: Bitrate) -> bool {
+        let sizes = || self.alike(rate, CERTAIN_PERMILLE).map(|gap| gap.size);
+        let (least, most) = (sizes().min(), sizes().max());
+        sizes().count() >= CERTAIN_GAPS && least.zip(most).is_some_and(|(least, most)| most >= least + least)
     }
 
     /// What the path carries, as far as it shows.
     pub(super) fn width(&self) -> Width {
-        let Some((gap, sure)) = self.towards_us() else { return Width::Unknown };
+        let Some(gap) = self.towards_us() else { return Width::Unknown };
         if gap >= RATE_MAX {
             return Width::Wide;
+        }
+        if self.is_certain(gap) {
+            return Width::Thin(gap);
         }
         let exchange = self.current.filter(|flight| flight.answered.is_some()).or(self.complete);
         let Some((exchange, rtt)) = exchange.zip(self.rtt) else { return Width::Unknown };
@@ -157,7 +182,11 @@ impl Gauge {
             gap >= least.permille(1000 - AGREES_PERMILLE) && gap <= most.permille(1000 + AGREES_PERMILLE);
         // If something was lost, it may have been one of the datagrams that gaps are between.
         let once = exchange.first_sent == exchange.last_sent;
-        if agrees && (once || sure) { Width::Thin(gap) } else { Width::Unknown }
+        if agrees && (once || self.alike(gap, AGREES_PERMILLE).count() >= 2) {
+            Width::Thin(gap)
+        } else {
+            Width::Unknown
+        }
     }
 }
 
@@ -225,6 +254,20 @@ mod tests {
             gauge.on_received(ms(at), 700, true);
         }
         assert_eq!(gauge.width(), Width::Unknown);
+    }
+
+    #[test]
+    fn gaps_that_grow_with_what_comes_need_no_other_witness() {
+        let arrive = |sizes: [usize; 4]| {
+            let (mut gauge, mut free) = (Gauge::default(), Timestamp::ZERO);
+            for bytes in sizes {
+                let came = crossed(ms(0), &mut free, bytes, 24, 20);
+                gauge.on_received(came, bytes, true);
+            }
+            gauge.width().thin().map(|rate| rate.as_bps() / 100)
+        };
+        assert_eq!(arrive([280, 64, 600, 150]).map(|rate| rate.abs_diff(240) <= 1), Some(true));
+        assert_eq!(arrive([96; 4]), None, "checks that were sent at such a pace look alike");
     }
 
     #[test]
