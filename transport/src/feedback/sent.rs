@@ -30,7 +30,8 @@ pub struct SentLog {
     tracks: BTreeMap<Option<Ssrc>, Track>,
     /// The receiver's clock, in 65 536ths of a second (RFC 8888) or in 1/256 of 64 ms.
     clock: TimeUnwrapper,
-    rtt: Option<Duration>,
+    /// Smoothed, and when it was measured last.
+    rtt: Option<(Duration, Timestamp)>,
 }
 
 impl SentLog {
@@ -96,7 +97,7 @@ impl SentLog {
             _ => {}
         }
         if let Some(sample) = sample {
-            self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+            self.rtt = Some((self.rtt.map_or(sample, |before| smooth(before, sample, now)), now));
         }
         outcomes.sort_by_key(|outcome| outcome.sent);
         outcomes
@@ -104,7 +105,7 @@ impl SentLog {
 
     /// The round-trip time, smoothed, as the reports show it; `None` before the first.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.rtt.map(|(rtt, _)| rtt)
     }
 }
 
@@ -130,6 +131,13 @@ impl Track {
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros.max(0) as u64)
+}
+
+/// By an eighth towards the sample (RFC 6298 §2.3), and by more where reports are rare: what was a second ago counts for
+/// nothing, however few told of it.
+fn smooth((rtt, then): (Duration, Timestamp), sample: Duration, now: Timestamp) -> Duration {
+    let weight = (now.since(then).as_millis() as u32).clamp(125, 1000);
+    (rtt * (1000 - weight) + sample * weight) / 1000
 }
 
 fn shortest(shortest: &mut Option<Duration>, sample: Duration) {
