@@ -423,6 +423,8 @@ impl Call {
                     // What is said before the peer has keys would wait behind them, and all that follows behind it.
                     self.quiet_until = now + thin.map_or(Duration::ZERO, |rate| stats.unanswered / rate);
                     self.path.on_connected(stats.toll);
+                    // Already the first packet is to be as long as the path wants it.
+                    self.adapt(now);
                     if self.path.loss().permille >= ROUGH {
                         for slot in &mut self.slots {
                             if let Receiver::Audio(receiver) = &mut slot.receiver {
