@@ -203,6 +203,46 @@ pub enum LabCommand {
     Jitter(LabJitterArgs),
     /// Codec, plan and protection alone, under losses that are known.
     Speech(LabSpeechArgs),
+    /// The congestion controller and the pacer alone: RFC 8867's cases, random loss, steps, recorded links.
+    Congestion(LabCongestionArgs),
+}
+
+/// `undertone lab congestion`.
+///
+/// Flows of 30 pictures a second that are as large as the estimate has it, one link, reports every 50 ms. Cases: 5.1 to 5.8
+/// (RFC 8867; 5.6:1000 with a queue of 1000 ms), loss:PERCENT (2 Mbit/s), steps:KBPS@SECS,…, trace:FILE (mahimahi's format).
+#[derive(Debug, Args)]
+pub struct LabCongestionArgs {
+    /// Which case. Default: all that need no file.
+    #[arg(long, value_name = "CASE")]
+    pub case: Option<String>,
+    /// No flow sends more.
+    #[arg(long, value_name = "KBPS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(10..=100_000))]
+    pub rmax: u64,
+    /// No flow sends less.
+    #[arg(long, value_name = "KBPS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rmin: u64,
+    /// The rate that flows begin with.
+    #[arg(long, value_name = "KBPS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub start: u64,
+    /// Length of the drop-tail queue, instead of the case's.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub queue: Option<u64>,
+    /// Replays a run exactly.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Writes report.html here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The result as a line of JSON for each case on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Additive increase and multiplicative decrease instead of ours.
+    #[arg(long, conflicts_with = "peer")]
+    pub aimd: bool,
+    /// Another controller instead of ours: a program that is told each event in a line and answers with rates.
+    #[arg(long, value_name = "COMMAND")]
+    pub peer: Option<String>,
 }
 
 /// `undertone lab speech`.

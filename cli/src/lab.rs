@@ -3,6 +3,7 @@
 //! Why: an hour's call takes seconds, the same seed gives the same bytes, and what differs between two runs
 //! is what was changed between them. It is the bench of record for every figure that we print.
 
+mod congestion;
 mod ear;
 mod frontier;
 mod jitter;
@@ -12,6 +13,7 @@ mod page;
 mod run;
 mod speech;
 
+pub use congestion::congestion;
 pub use ear::Ear;
 pub use jitter::jitter;
 pub use network::Network;

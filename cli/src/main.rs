@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Lab(LabCommand::Call(args)) => lab::call(args),
         Command::Lab(LabCommand::Speech(args)) => lab::speech(args),
         Command::Lab(LabCommand::Jitter(args)) => lab::jitter(args),
+        Command::Lab(LabCommand::Congestion(args)) => lab::congestion(args),
         Command::Demo(args) => demo::demo(args),
         Command::Devices => devices(),
     };

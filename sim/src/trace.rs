@@ -81,6 +81,14 @@ impl Trace {
         Bitrate::from_bps((bits * 1000 / u128::from(self.round_ms())) as u64)
     }
 
+    /// What may leave from `from` on and before `until`.
+    pub fn capacity(&self, from: Timestamp, until: Timestamp) -> DataSize {
+        let before = |at: Timestamp| {
+            at.as_micros().checked_sub(1).map_or(0, |last| self.first_after(Timestamp::from_micros(last)))
+        };
+        OPPORTUNITY * before(until).saturating_sub(before(from))
+    }
+
     /// After how many milliseconds the trace starts over. At least 1.
     pub fn round_ms(&self) -> u64 {
         self.at_ms.last().map_or(1, |&last| last.max(1))

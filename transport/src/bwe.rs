@@ -15,11 +15,13 @@
 //!
 //! Not here: when packets leave (`pacer`), what arrived (`feedback`), who gets which share (the engine).
 
+mod aimd;
 mod loss;
 mod queue;
 mod rate;
 mod slope;
 
+pub use aimd::Aimd;
 use loss::{LossMeter, Verdict};
 use queue::{QueueMeter, Standing};
 use rate::RateMeter;
