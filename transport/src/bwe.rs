@@ -133,6 +133,12 @@ const DRAIN_MICROS: i64 = 400_000;
 /// Growth in thousandths per second: at the start, and just after a cut. It doubles every second, or every
 /// five times the time after which a queue shows, as long as none does.
 const GROWTH_MAX: u64 = 1000;
+/// The same before anything was found full: too much shows after a round trip, too little is seen by everybody.
+const GROWTH_FIRST: u64 = 2000;
+/// Near the rate at which the path was full, growth is so much a second, whoever it is: flows that share it come to even
+/// parts, as small ones gain as much as large ones between two cuts by shares. Small rates grow by a tenth at most.
+const NEAR_GROWTH: Bitrate = Bitrate::from_kbps(30);
+const NEAR_GROWTH_MOST: u64 = 100;
 const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
 const SENT_PERMILLE: u64 = 1600;
@@ -203,7 +209,7 @@ impl DelayLoss {
         let growth = match config.start {
             _ if config.doubtful => GROWTH_MAX / 8,
             start if start < THIN => GROWTH_MAX / 2,
-            _ => GROWTH_MAX,
+            _ => GROWTH_FIRST,
         };
         DelayLoss {
             estimate: config.start.clamp(config.min, config.max),
@@ -256,7 +262,7 @@ impl DelayLoss {
             }
         }
         if outcome.sent > self.cut {
-            self.loss.push(outcome.sent, outcome.fate == Fate::Lost);
+            self.loss.push(outcome.sent, outcome.size, outcome.fate == Fate::Lost);
         }
     }
 
@@ -401,17 +407,25 @@ impl DelayLoss {
             return self.set(carried.permille(900).min(cap).min(most), Reason::Increase);
         }
         let micros = passed.as_micros() as u64;
-        let grown = self.estimate + self.estimate * (self.growth * micros / 1_000) / 1_000_000;
-        self.set(grown.min(cap).min(most), Reason::Increase);
-        // Who sees late must not hurry: the queue that growth makes shows only after the lag.
-        let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
-        // Nor who has found a thin path full: there a little too much is at once a long queue.
-        let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
         // Where it was full last, it is found full again, and a little too much at a time is seen before the queue is long.
         let near = self
             .of_full(now, self.estimate)
             .is_some_and(|permille| (NEAR_FULL..=PAST_FULL).contains(&permille));
-        let most = if thin || near { GROWTH_MIN } else { GROWTH_MAX };
+        // Nor who has found a thin path full: there a little too much is at once a long queue.
+        let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
+        let growth = match NEAR_GROWTH.as_bps() * 1000 / self.estimate.as_bps().max(1) {
+            even if near && !thin => even.min(NEAR_GROWTH_MOST),
+            _ => self.growth,
+        };
+        let grown = self.estimate + self.estimate * (growth * micros / 1_000) / 1_000_000;
+        self.set(grown.min(cap).min(most), Reason::Increase);
+        // Who sees late must not hurry: the queue that growth makes shows only after the lag.
+        let doubling = (lag.as_micros() as u64 * 5).max(1_000_000);
+        let most = match self.full {
+            _ if thin || near => GROWTH_MIN,
+            None => GROWTH_FIRST,
+            Some(_) => GROWTH_MAX,
+        };
         self.growth = (self.growth + (self.growth * micros / doubling).max(1)).min(most);
     }
 }

@@ -20,7 +20,7 @@ const MEMORY_PACKETS: usize = 3 * RECENT_PACKETS;
 const RECENT: Duration = Duration::from_millis(100);
 const RECENT_PACKETS: usize = 4;
 /// A standing queue is one that exceeds the noise by so much.
-const MARGIN_MICROS: i64 = 20_000;
+const MARGIN_MICROS: i64 = 12_000;
 /// More is not taken for noise.
 const NOISE_MAX_MICROS: i64 = 180_000;
 /// Packets that were sent at least so far apart, and came so many times closer together, were held up: no queue lets
