@@ -137,7 +137,7 @@ const GROWTH_MAX: u64 = 1000;
 const GROWTH_FIRST: u64 = 2000;
 /// Near the rate at which the path was full, growth is so much a second, whoever it is: flows that share it come to even
 /// parts, as small ones gain as much as large ones between two cuts by shares. Small rates grow by a tenth at most.
-const NEAR_GROWTH: Bitrate = Bitrate::from_kbps(30);
+const NEAR_GROWTH: Bitrate = Bitrate::from_kbps(28);
 const NEAR_GROWTH_MOST: u64 = 100;
 const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
@@ -159,6 +159,9 @@ const CHANGED_PERMILLE: u64 = 850;
 const WIDER_PERMILLE: u64 = 2_500;
 /// How long what the path carried says what it carries.
 const CARRIED_FOR: Duration = Duration::from_secs(10);
+/// A queue up to this long leaves time between two cuts.
+const PATIENT_MICROS: i64 = 80_000;
+const CUT_APART: Duration = Duration::from_millis(1500);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
 const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
 /// No feedback for so long is a sign of trouble, and again after each step.
@@ -180,6 +183,8 @@ pub struct DelayLoss {
     acked: RateMeter,
     /// Packets sent before this saw the rate before the last cut.
     cut: Timestamp,
+    /// When that was, if there was one.
+    cut_at: Option<Timestamp>,
     /// What arrived when a queue stood last, which is what the path carried then, and when that was.
     carried: Option<(Bitrate, Timestamp)>,
     /// What was sent for that, by and large, and kept.
@@ -221,6 +226,7 @@ impl DelayLoss {
             sent: RateMeter::default(),
             acked: RateMeter::default(),
             cut: Timestamp::ZERO,
+            cut_at: None,
             carried: None,
             full: None,
             before_trial: None,
@@ -273,6 +279,12 @@ impl DelayLoss {
         rate.map_or(0, |rate| (size / rate).as_micros() as i64)
     }
 
+    /// Who shares the queue and is farther away sees later what it has to do, and would be left with more, were those who see
+    /// it first to do it all.
+    fn others_are_to_cut(&self, now: Timestamp, standing: Standing) -> bool {
+        standing.queue < PATIENT_MICROS && self.cut_at.is_some_and(|at| now.since(at) < CUT_APART)
+    }
+
     /// Less, because a queue stands.
     fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
         let mut acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
@@ -299,13 +311,14 @@ impl DelayLoss {
         }
         // What may be noise is not to be drained.
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
-        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(50, 500) as u64;
+        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(80, 500) as u64;
         self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
         self.carried = Some((acked, now));
         // What the path loses by itself it did not have to carry.
         self.full = Some((acked * 1000 / (1000 - self.loss.permille().min(500)), now));
         self.growth = GROWTH_MIN;
         self.cut = now;
+        self.cut_at = Some(now);
         self.before_trial = None;
         self.loss.restart_without_trial();
     }
@@ -455,7 +468,7 @@ impl Cc for DelayLoss {
         let Some(standing) = self.queue.standing(now, self.cut) else { return };
         self.standing = standing;
         if standing.queue > standing.threshold {
-            if standing.falling {
+            if standing.falling || self.others_are_to_cut(now, standing) {
                 self.reason = Reason::Hold;
             } else {
                 self.cut_for_delay(now, standing);

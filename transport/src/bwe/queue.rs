@@ -20,7 +20,9 @@ const MEMORY_PACKETS: usize = 3 * RECENT_PACKETS;
 const RECENT: Duration = Duration::from_millis(100);
 const RECENT_PACKETS: usize = 4;
 /// A standing queue is one that exceeds the noise by so much.
-const MARGIN_MICROS: i64 = 12_000;
+const MARGIN_MICROS: i64 = 5_000;
+/// So much noise everybody allows for: large pictures make more of it, and who allowed for less would give way to them.
+const NOISE_LEAST_MICROS: i64 = 14_000;
 /// More is not taken for noise.
 const NOISE_MAX_MICROS: i64 = 180_000;
 /// Packets that were sent at least so far apart, and came so many times closer together, were held up: no queue lets
@@ -168,7 +170,7 @@ impl QueueMeter {
         Some(Standing {
             queue,
             noise,
-            threshold: noise + MARGIN_MICROS,
+            threshold: noise.max(NOISE_LEAST_MICROS) + MARGIN_MICROS,
             newest: self.last()? - base,
             // RFC 8888 counts in 1/1024 s: less than two of them is no change.
             falling: drained > 2_000 && drained * 1_000_000 >= queue * meanwhile,
