@@ -8,6 +8,7 @@
 //! - No queue: the rate grows, slowly near the rate at which a queue last showed, and elsewhere ever faster the
 //!   longer none shows; but not far beyond what the application sends, since that would prove nothing.
 //! - Losses (`loss`) beyond what the path is known to lose: a trial tells congestion from radio.
+//! - A queue that giving way does not shorten is others': then losses alone count (`contest`).
 //! - No feedback: the rate falls step by step.
 //! - On a thin path large packets take visibly longer, which tells its rate (`slope`): no more is tried.
 //!
@@ -16,12 +17,14 @@
 //! Not here: when packets leave (`pacer`), what arrived (`feedback`), who gets which share (the engine).
 
 mod aimd;
+mod contest;
 mod loss;
 mod queue;
 mod rate;
 mod slope;
 
 pub use aimd::Aimd;
+use contest::{Contest, Suspicion};
 use loss::{LossMeter, Verdict};
 use queue::{QueueMeter, Standing};
 use rate::RateMeter;
@@ -69,6 +72,8 @@ pub enum Reason {
     Loss,
     /// No feedback comes: less.
     Silence,
+    /// Others fill the queue, whatever we do: only losses count.
+    Contest,
 }
 
 /// The estimator's view, for statistics.
@@ -191,6 +196,9 @@ pub struct DelayLoss {
     full: Option<(Bitrate, Timestamp)>,
     /// The estimate before a trial lowered it.
     before_trial: Option<Bitrate>,
+    /// Whether giving way helps, and what is sent while it does not.
+    suspicion: Suspicion,
+    contest: Option<Contest>,
     /// The queue at the last cut, and how many cuts in a row left it as it was.
     stubborn: (i64, u32),
     updated: Option<Timestamp>,
@@ -230,6 +238,8 @@ impl DelayLoss {
             carried: None,
             full: None,
             before_trial: None,
+            suspicion: Suspicion::default(),
+            contest: None,
             stubborn: (0, 0),
             updated: None,
             carries,
@@ -302,6 +312,16 @@ impl DelayLoss {
         let sent = self.sent.over(Duration::from_millis(500));
         let unchanged = (standing.queue - self.stubborn.0).abs() * 4 < standing.queue;
         let obeyed = sent <= self.estimate.permille(1200) && acked >= sent.permille(900);
+        let came = self.acked.over(Duration::from_millis(500));
+        if let Some(before) =
+            self.suspicion.on_cut(now, self.estimate, standing.queue, obeyed && came <= sent.permille(1100))
+        {
+            self.suspicion = Suspicion::default();
+            self.queue.hold_base(true);
+            self.contest = Some(Contest::new(now, before));
+            self.set(before, Reason::Contest);
+            return;
+        }
         let cuts = if unchanged && obeyed { self.stubborn.1 + 1 } else { 0 };
         self.stubborn = (standing.queue, cuts);
         if cuts >= STUBBORN_MAX {
@@ -449,7 +469,7 @@ impl Cc for DelayLoss {
         self.unanswered.get_or_insert(now);
     }
 
-    fn on_feedback(&mut self, now: Timestamp, outcomes: &[Outcome], _rtt: Option<Duration>) {
+    fn on_feedback(&mut self, now: Timestamp, outcomes: &[Outcome], rtt: Option<Duration>) {
         if outcomes.is_empty() {
             return;
         }
@@ -457,6 +477,7 @@ impl Cc for DelayLoss {
         for outcome in outcomes {
             self.take(outcome);
         }
+        self.suspicion.on_feedback(now, outcomes, self.loss.inherent());
         self.doubt();
         self.most = self.known();
         if let Some((most, _)) = self.most.filter(|(most, _)| self.estimate > *most) {
@@ -467,6 +488,17 @@ impl Cc for DelayLoss {
         let passed = passed.min(Duration::from_millis(500));
         let Some(standing) = self.queue.standing(now, self.cut) else { return };
         self.standing = standing;
+        if let Some(contest) = &mut self.contest {
+            let short = standing.queue <= standing.threshold;
+            let inherent = self.loss.inherent();
+            if contest.on_feedback(now, outcomes, rtt.unwrap_or(standing.lag), short, inherent) {
+                contest.rate = contest.rate.clamp(self.config.min, self.config.max);
+                let rate = contest.rate;
+                return self.set(rate, Reason::Contest);
+            }
+            self.contest = None;
+            self.queue.hold_base(false);
+        }
         if standing.queue > standing.threshold {
             if standing.falling || self.others_are_to_cut(now, standing) {
                 self.reason = Reason::Hold;

@@ -62,6 +62,11 @@ impl LossMeter {
         (self.lost * 1000).checked_div(self.fates.len() as u64).unwrap_or(0)
     }
 
+    /// What the path loses by itself, in thousandths.
+    pub(super) fn inherent(&self) -> u64 {
+        self.inherent
+    }
+
     pub(super) fn judge(&mut self) -> Verdict {
         let packets = self.fates.len() as u64;
         let (Some(first), Some(last)) = (self.fates.front(), self.fates.back()) else { return Verdict::None };

@@ -66,6 +66,8 @@ impl Window {
 pub(super) struct QueueMeter {
     /// Second of sending, and the least delay of the fastest packets seen in it.
     base: VecDeque<(u64, i64)>,
+    /// None of them is forgotten.
+    base_held: bool,
     delays: VecDeque<(Timestamp, i64)>,
     /// The usual difference between the delays of two packets in a row, and of it what all have in common: a queue that
     /// grows or drains is no noise.
@@ -103,6 +105,7 @@ impl Default for QueueMeter {
     fn default() -> QueueMeter {
         QueueMeter {
             base: VecDeque::new(),
+            base_held: false,
             delays: VecDeque::new(),
             // What fills in the first moments of a thin path, where packets differ in size, is to be seen as a queue.
             differences: Mean::DOUBTFUL,
@@ -184,10 +187,21 @@ impl QueueMeter {
             Some((at, least)) if *at == second => *least = (*least).min(fastest),
             _ => self.base.push_back((second, fastest)),
         }
+        if self.base_held {
+            // The least is enough.
+            let least = self.base.iter().copied().min_by_key(|(_, delay)| *delay);
+            self.base.clear();
+            self.base.extend(least);
+        }
         while self.base.len() > BASE_SECONDS {
             self.base.pop_front();
         }
         self.base.iter().map(|(_, least)| *least).min().unwrap_or(fastest)
+    }
+
+    /// While others keep a queue standing, the path without one is not seen, and must not be forgotten.
+    pub(super) fn hold_base(&mut self, held: bool) {
+        self.base_held = held;
     }
 
     /// What delays are measured from has changed.
