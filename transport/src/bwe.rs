@@ -155,7 +155,7 @@ const THIN_FOR: Duration = Duration::from_secs(20);
 const FULL_PERMILLE: u64 = 920;
 /// A path that was full is expected to be full at the same rate, give or take so much in thousandths, for so long.
 const NEAR_FULL: u64 = 850;
-const PAST_FULL: u64 = 1060;
+const PAST_FULL: u64 = 1050;
 const FULL_FOR: Duration = Duration::from_secs(20);
 /// Where so long a queue stands and so little arrives of what connecting showed, in thousandths, the path has changed.
 const CHANGED_QUEUE_MICROS: i64 = 100_000;
@@ -453,7 +453,7 @@ impl DelayLoss {
         let grown = self.estimate + self.estimate * (growth * micros / 1_000) / 1_000_000;
         self.set(grown.min(cap).min(most), Reason::Increase);
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
-        let doubling = (lag.as_micros() as u64 * 3).max(600_000);
+        let doubling = (lag.as_micros() as u64 * 2).max(400_000);
         let most = match self.full {
             _ if thin || near => GROWTH_MIN,
             None => GROWTH_FIRST,
