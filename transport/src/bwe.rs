@@ -169,9 +169,16 @@ const PATIENT_MICROS: i64 = 80_000;
 const CUT_APART: Duration = Duration::from_millis(1500);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
 const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
-/// No feedback for so long is a sign of trouble, and again after each step.
+/// No feedback for four times as long as usual is a sign of trouble, within these bounds, and again after each step: what is sent
+/// into a stall waits there, and all that comes after it behind that.
+const SILENCE_LEAST: Duration = Duration::from_millis(250);
 const SILENCE: Duration = Duration::from_millis(1500);
-const SILENCE_STEP: Duration = Duration::from_millis(500);
+const SILENCE_STEP: Duration = Duration::from_millis(100);
+/// What is left after the first step, and after each of the others, in thousandths.
+const SILENCE_KEEP: u64 = 500;
+const SILENCE_KEEP_ON: u64 = 800;
+/// When the stall is over and its queue drained, so much of what was sent before is tried again, in thousandths.
+const RESUME_PERMILLE: u64 = 700;
 /// After so many cuts that changed nothing, the delay is the path's own.
 const STUBBORN_MAX: u32 = 3;
 
@@ -211,6 +218,11 @@ pub struct DelayLoss {
     /// Since when packets have been sent without an answer.
     unanswered: Option<Timestamp>,
     silence_cut: Timestamp,
+    /// The last feedback, and how far apart it usually comes.
+    heard: Option<Timestamp>,
+    usual_gap: Duration,
+    /// The estimate before silence lowered it.
+    before_silence: Option<Bitrate>,
     reason: Reason,
     standing: Standing,
 }
@@ -247,6 +259,9 @@ impl DelayLoss {
             most: None,
             unanswered: None,
             silence_cut: Timestamp::ZERO,
+            heard: None,
+            usual_gap: SILENCE,
+            before_silence: None,
             reason: Reason::Start,
             standing: Standing::default(),
         }
@@ -331,7 +346,7 @@ impl DelayLoss {
         }
         // What may be noise is not to be drained.
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
-        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(80, 500) as u64;
+        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(80, 750) as u64;
         self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
         self.carried = Some((acked, now));
         // What the path loses by itself it did not have to carry.
@@ -474,6 +489,11 @@ impl Cc for DelayLoss {
             return;
         }
         self.unanswered = None;
+        if let Some(before) = self.heard.replace(now) {
+            let gap = now.since(before);
+            // A stall is not usual; but what is rare from the start is.
+            self.usual_gap = gap.max(self.usual_gap * 7 / 8).min(self.usual_gap * 2);
+        }
         for outcome in outcomes {
             self.take(outcome);
         }
@@ -507,6 +527,11 @@ impl Cc for DelayLoss {
             }
             return;
         }
+        if let Some(before) = self.before_silence.take() {
+            self.growth = GROWTH_MAX / 2;
+            self.set(before.permille(RESUME_PERMILLE).max(self.estimate), Reason::Increase);
+            return;
+        }
         self.judge_loss(now);
         if standing.queue > standing.noise + (standing.threshold - standing.noise) / 2 {
             self.reason = Reason::Hold;
@@ -518,10 +543,13 @@ impl Cc for DelayLoss {
     fn on_tick(&mut self, now: Timestamp) {
         let Some(since) = self.unanswered else { return };
         // Where packets get lost, so do reports.
-        let silence = SILENCE * 1000 / (1000 - self.loss.permille().min(800) as u32);
-        if now.since(since) >= silence && now.since(self.silence_cut) >= SILENCE_STEP {
+        let usual = (self.usual_gap * 4).clamp(SILENCE_LEAST, SILENCE);
+        let silence = usual * 1000 / (1000 - self.loss.permille().min(800) as u32);
+        if now.since(since) >= silence && now.since(self.silence_cut) >= SILENCE_STEP.max(usual / 3) {
             self.silence_cut = now;
-            self.set(self.estimate.permille(800), Reason::Silence);
+            let keep = if self.before_silence.is_some() { SILENCE_KEEP_ON } else { SILENCE_KEEP };
+            self.before_silence.get_or_insert(self.estimate);
+            self.set(self.estimate.permille(keep), Reason::Silence);
         }
     }
 
