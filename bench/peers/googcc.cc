@@ -10,7 +10,8 @@
 //
 // A line on stdout for each of them: TARGET PACING PROBE_RATE PROBE_BYTES, the last two 0 without a probe. A probe is
 // repeated until its bytes have gone, in five packets at least. GoogCC comes out of Debian's libtgowt-dev as WebRTC
-// has it without field trials, and probes a source that sends less than it may.
+// has it without field trials, and probes a source that sends less than it may. It is told of losses once a second, as
+// by RTCP receiver reports; with --no-loss-reports never, which is as little as a path that loses by itself can hurt it.
 #include <algorithm>
 #include <cstdio>
 #include <deque>
@@ -47,6 +48,8 @@ struct Probe {
 
 class Flow {
  public:
+  explicit Flow(bool tell_losses) : tell_losses_(tell_losses) {}
+
   void Start(Timestamp now, DataRate min, DataRate max, DataRate start) {
     max_ = max;
     target_ = start;
@@ -155,7 +158,7 @@ class Flow {
     next_report_ = now + kReceiverReports;
     losses_.start_time = losses_.end_time;
     losses_.receive_time = losses_.end_time = now;
-    Take(gcc_->OnTransportLossReport(losses_));
+    if (tell_losses_) Take(gcc_->OnTransportLossReport(losses_));
     losses_.packets_lost_delta = losses_.packets_received_delta = 0;
     webrtc::RoundTripTimeUpdate round_trip;
     round_trip.receive_time = now;
@@ -176,6 +179,7 @@ class Flow {
   DataRate max_ = DataRate::Zero(), target_ = DataRate::Zero(), pacing_ = DataRate::Zero();
   std::deque<Probe> probes_;
   bool paused_ = false;
+  const bool tell_losses_;
   InFlight in_flight_;
   DataSize in_flight_size_ = DataSize::Zero();
   webrtc::TransportLossReport losses_;
@@ -212,10 +216,10 @@ bool Handle(Flow& flow, const std::string& line) {
   return true;
 }
 
-int main() {
+int main(int argc, char** argv) {
   rtc::LogMessage::LogToDebug(rtc::LS_NONE);
   std::ios::sync_with_stdio(false);
-  Flow flow;
+  Flow flow(argc < 2 || std::string(argv[1]) != "--no-loss-reports");
   for (std::string line; getline(std::cin, line);) {
     if (!Handle(flow, line)) return fprintf(stderr, "googcc: what is \"%s\"?\n", line.c_str()), 2;
     flow.Answer();
