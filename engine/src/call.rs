@@ -26,6 +26,7 @@ use undertone_transport::pacer::Priority;
 use undertone_transport::payload::{dd, h264};
 use undertone_transport::rtp::{self, AudioLevel, Extensions};
 use undertone_transport::session::{self, Received, Session, UDP_IP_BYTES};
+use undertone_transport::stream::Copies;
 use undertone_transport::{TransportError, ice};
 
 /// Bytes of payload in one packet of video: with all headers it stays below every MTU in use.
@@ -228,6 +229,7 @@ impl Call {
         self.transform.outbound(&mut frame);
         let payloads = h264::packetize(&frame.data, VIDEO_PAYLOAD);
         let last = payloads.len().saturating_sub(1);
+        let copies = Copies::against(self.path.loss().permille.into()).first;
         for (index, payload) in payloads.into_iter().enumerate() {
             let facts = dd::Facts {
                 start: index == 0,
@@ -240,13 +242,13 @@ impl Call {
             let header = camera.stream.next(frame.time, index == last, ext);
             camera.stream.store(now, &header, &payload);
             self.path.enqueue(now, &self.session, Priority::Video, header, payload);
-            // It holds the parameters of all that follows, is small, and if it is the stream's first, the
-            // receiver cannot know that it is missing.
-            if frame.key
-                && index == 0
-                && let Some(again) = camera.stream.resend(now, header.seq, None)
-            {
-                self.path.enqueue(now, &self.session, Priority::Video, again.header, again.payload);
+            // A key frame's first packet holds the parameters of all that follows, is small, and if it is the stream's
+            // first, the receiver cannot know that it is missing.
+            let copies = if frame.key && index == 0 { copies.max(2) } else { copies };
+            for _ in 1..copies {
+                if let Some(again) = camera.stream.copy(now, header.seq) {
+                    self.path.enqueue(now, &self.session, Priority::Video, again.header, again.payload);
+                }
             }
         }
         self.service(now);
@@ -379,10 +381,10 @@ impl Call {
             left = left.saturating_sub(speaker.plan().cost(overhead));
         }
         if let Some(camera) = &mut self.camera {
-            // Headers are a few percent of a video packet, and an encoder overshoots now and then; what is
-            // lost is sent again, twice.
-            let repairs = 2 * u64::from(self.path.state().loss_permille.min(200));
-            camera.adapt(now, left.permille(900 - repairs));
+            // Headers are a few percent of a video packet, and an encoder overshoots now and then. What is lost is
+            // sent again until it comes.
+            let copies = Copies::against(self.path.loss().permille.into());
+            camera.adapt(now, left.permille(900), copies.permille);
         }
     }
 

@@ -198,6 +198,11 @@ impl MediaPath {
         }
     }
 
+    /// How long what is queued now waits before it leaves.
+    pub(crate) fn wait(&self, now: Timestamp, priority: Priority) -> Duration {
+        self.pacer.wait(now, priority)
+    }
+
     /// What connecting took: so many questions were answered, so many were not.
     pub(crate) fn on_connected(&mut self, toll: Toll) {
         self.losses.on_connected(toll.answered, toll.unanswered);

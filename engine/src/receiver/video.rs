@@ -114,6 +114,9 @@ impl VideoReceiver {
                 Err(_) => self.undecodable += 1,
             }
         }
+        if let Some(from) = self.buffer.wanted_from() {
+            self.stream.abandon_before(from);
+        }
         Ok(())
     }
 

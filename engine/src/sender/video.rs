@@ -121,11 +121,13 @@ impl VideoSender {
         self.limit = Some((now, rate.permille(LIMIT_PERMILLE)));
     }
 
-    /// Sets the rate that is left for pictures.
-    pub fn adapt(&mut self, now: Timestamp, rate: Bitrate) {
+    /// Sets the rate that is left for pictures, each of which is sent so often on average, in thousandths.
+    pub fn adapt(&mut self, now: Timestamp, left: Bitrate, sends: u64) {
         self.limit = self.limit.filter(|(told, _)| now.since(*told) < LIMIT_HOLDS);
-        let rate = self.limit.map_or(rate, |(_, limit)| rate.min(limit));
-        let paused = rate < LEAST_RATE;
+        let limited = |rate: Bitrate| self.limit.map_or(rate, |(_, limit)| rate.min(limit));
+        // Copies alone are no reason to pause: with nothing but speech on it, a path never shows that it carries more.
+        let paused = limited(left) < LEAST_RATE;
+        let rate = limited(left.permille(1_000_000 / sends.max(1)));
         if self.paused && !paused {
             self.key_wanted = true;
         }
@@ -210,12 +212,12 @@ mod tests {
         let mut camera = camera();
         let free = Bitrate::from_kbps(800);
         camera.limit(at(1_000), Bitrate::from_kbps(300));
-        camera.adapt(at(2_000), free);
+        camera.adapt(at(2_000), free, 1_000);
         assert_eq!(camera.rate(), Bitrate::from_kbps(270));
         camera.limit(at(4_000), Bitrate::from_kbps(200));
-        camera.adapt(at(7_900), free);
+        camera.adapt(at(7_900), free, 1_000);
         assert_eq!(camera.rate(), Bitrate::from_kbps(180));
-        camera.adapt(at(8_000), free);
+        camera.adapt(at(8_000), free, 1_000);
         assert_eq!(camera.rate(), free);
     }
 }
