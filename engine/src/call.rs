@@ -26,7 +26,6 @@ use undertone_transport::pacer::Priority;
 use undertone_transport::payload::{dd, h264};
 use undertone_transport::rtp::{self, AudioLevel, Extensions};
 use undertone_transport::session::{self, Received, Session, UDP_IP_BYTES};
-use undertone_transport::stream::Copies;
 use undertone_transport::{TransportError, ice};
 
 /// Bytes of payload in one packet of video: with all headers it stays below every MTU in use.
@@ -216,6 +215,10 @@ impl Call {
             return;
         }
         let Some(camera) = &mut self.camera else { return };
+        let (waiting, needs) = self.path.pictures();
+        if camera.begins_anew(now, waiting, needs) {
+            self.path.drop_pictures();
+        }
         let (mut frame, number) = match camera.push(picture) {
             Ok(Some(coded)) => coded,
             Ok(None) => return,
@@ -229,7 +232,7 @@ impl Call {
         self.transform.outbound(&mut frame);
         let payloads = h264::packetize(&frame.data, VIDEO_PAYLOAD);
         let last = payloads.len().saturating_sub(1);
-        let copies = Copies::against(self.path.loss().permille.into()).first;
+        let copies = self.path.copies().first;
         for (index, payload) in payloads.into_iter().enumerate() {
             let facts = dd::Facts {
                 start: index == 0,
@@ -383,8 +386,7 @@ impl Call {
         if let Some(camera) = &mut self.camera {
             // Headers are a few percent of a video packet, and an encoder overshoots now and then. What is lost is
             // sent again until it comes.
-            let copies = Copies::against(self.path.loss().permille.into());
-            camera.adapt(now, left.permille(900), copies.permille);
+            camera.adapt(now, left.permille(900), self.path.copies().permille);
         }
     }
 

@@ -137,6 +137,11 @@ impl<T> Pacer<T> {
         (self.free_at.since(now) + size / self.config.rate).min(self.config.max_wait)
     }
 
+    /// How much waits with a priority.
+    pub fn waiting(&self, priority: Priority) -> DataSize {
+        self.queues[priority as usize].iter().map(|waiting| waiting.size).sum()
+    }
+
     /// How long all that waits needs at the rate.
     pub fn delay(&self) -> Duration {
         self.queued / self.config.rate

@@ -45,6 +45,7 @@ fn who_queues_knows_how_long_it_waits() {
     assert_eq!(pacer.wait(at(0), Priority::Rtx), ms(10), "new pictures let repair pass");
     assert_eq!(pacer.wait(at(0), Priority::Video), ms(40));
     assert_eq!(pacer.wait(at(0), Priority::Audio), Duration::ZERO);
+    assert_eq!((pacer.waiting(Priority::Video), pacer.waiting(Priority::Rtx)), (packet * 3, packet));
     assert_eq!(pacer.poll(at(0)), Some("r"));
     assert_eq!(pacer.wait(at(4), Priority::Rtx), ms(6), "what is on its way out still drains");
 }

@@ -305,7 +305,14 @@ fn the_cache_forgets_and_pauses() {
     let again = send.resend(at(110), 1, pause).expect("half a round trip later");
     assert_eq!(again.header.seq, first.header.seq.wrapping_add(1));
     assert_eq!(send.resend(at(110), 2, pause), None, "never sent");
-    assert_eq!(send.resend(at(1200), 1, pause), None, "too old");
+    send.forget();
+    assert_eq!(send.resend(at(200), 1, pause), None, "forgotten");
+    packet(&mut send, at(210), 2);
+    assert!(
+        send.copy(at(210), 2).is_some() && send.resend(at(210), 2, pause).is_some(),
+        "copies do not count"
+    );
+    assert_eq!(send.resend(at(1400), 2, pause), None, "too old");
 }
 
 #[test]

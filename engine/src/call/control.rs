@@ -6,7 +6,6 @@ use std::time::Duration;
 use undertone_media::{Bitrate, Ssrc, Timestamp};
 use undertone_transport::pacer::Priority;
 use undertone_transport::rtcp::{self, PlayoutReport, Rtcp};
-use undertone_transport::stream::Copies;
 
 /// What our reports and feedback may cost beside the media.
 pub(super) const FEEDBACK_ALLOWANCE: Bitrate = Bitrate::from_bps(1_500);
@@ -110,7 +109,7 @@ impl Call {
     }
 
     fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
-        let copies = Copies::against(self.path.loss().permille.into()).answer;
+        let copies = self.path.copies().answer;
         let rtt = self.control.rtt.unwrap_or(FIRST_RTT);
         let (stream, priority, copies) = match (&mut self.speaker, &mut self.camera) {
             (Some(speaker), _) if speaker.stream.config().ssrc == media => {

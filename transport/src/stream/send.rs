@@ -191,6 +191,11 @@ impl SendStream {
         Some(Resend { header, payload })
     }
 
+    /// What was sent so far is of no use any more: nobody gets it again.
+    pub fn forget(&mut self) {
+        self.cache.clear();
+    }
+
     fn find(&self, now: Timestamp, seq: u16) -> Option<usize> {
         let seq = self.unwrap(seq);
         let at = self.cache.binary_search_by_key(&seq, |cached| cached.seq).ok()?;
