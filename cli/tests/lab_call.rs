@@ -115,6 +115,13 @@ fn pictures_arrive_with_their_account() {
 }
 
 #[test]
+fn where_a_path_becomes_thin_pictures_begin_anew() {
+    let result = result(&["--secs", "14", "--video", "pattern", "--steps", "2000@0,400@8"]);
+    assert!(number(&result, "/video/freeze_ratio") <= 0.08, "{result}");
+    assert!(number(&result, "/video/delay_ms/p95") <= 250.0, "{result}");
+}
+
+#[test]
 fn a_quality_gate_has_its_own_exit_code() {
     let output = lab(&["--secs", "6", "--loss", "60", "--min-mos", "4.2"]);
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));

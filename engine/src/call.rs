@@ -215,6 +215,10 @@ impl Call {
             return;
         }
         let Some(camera) = &mut self.camera else { return };
+        let (waiting, needs) = self.path.pictures();
+        if camera.begins_anew(now, waiting, needs) {
+            self.path.drop_pictures();
+        }
         let (mut frame, number) = match camera.push(picture) {
             Ok(Some(coded)) => coded,
             Ok(None) => return,
@@ -228,6 +232,7 @@ impl Call {
         self.transform.outbound(&mut frame);
         let payloads = h264::packetize(&frame.data, VIDEO_PAYLOAD);
         let last = payloads.len().saturating_sub(1);
+        let copies = self.path.copies().first;
         for (index, payload) in payloads.into_iter().enumerate() {
             let facts = dd::Facts {
                 start: index == 0,
@@ -240,13 +245,13 @@ impl Call {
             let header = camera.stream.next(frame.time, index == last, ext);
             camera.stream.store(now, &header, &payload);
             self.path.enqueue(now, &self.session, Priority::Video, header, payload);
-            // It holds the parameters of all that follows, is small, and if it is the stream's first, the
-            // receiver cannot know that it is missing.
-            if frame.key
-                && index == 0
-                && let Some(again) = camera.stream.resend(now, header.seq, None)
-            {
-                self.path.enqueue(now, &self.session, Priority::Video, again.header, again.payload);
+            // A key frame's first packet holds the parameters of all that follows, is small, and if it is the stream's
+            // first, the receiver cannot know that it is missing.
+            let copies = if frame.key && index == 0 { copies.max(2) } else { copies };
+            for _ in 1..copies {
+                if let Some(again) = camera.stream.copy(now, header.seq) {
+                    self.path.enqueue(now, &self.session, Priority::Video, again.header, again.payload);
+                }
             }
         }
         self.service(now);
@@ -379,10 +384,9 @@ impl Call {
             left = left.saturating_sub(speaker.plan().cost(overhead));
         }
         if let Some(camera) = &mut self.camera {
-            // Headers are a few percent of a video packet, and an encoder overshoots now and then; what is
-            // lost is sent again, twice.
-            let repairs = 2 * u64::from(self.path.state().loss_permille.min(200));
-            camera.adapt(now, left.permille(900 - repairs));
+            // Headers are a few percent of a video packet, and an encoder overshoots now and then. What is lost is
+            // sent again until it comes.
+            camera.adapt(now, left.permille(900), self.path.copies().permille);
         }
     }
 

@@ -18,6 +18,7 @@ mod effort;
 mod event;
 mod media_path;
 mod negotiation;
+mod own_losses;
 pub mod receiver;
 pub mod sender;
 mod stats;

@@ -1,6 +1,7 @@
 //! What all streams of a call share: one path, one estimate of it, one queue before it.
 
 use crate::adapt::{Loss, LossMeter};
+use crate::own_losses::OwnLosses;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
 use undertone_transport::bwe::{self, Cc, DelayLoss, Fate};
@@ -9,6 +10,7 @@ use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{self, Extension, ExtensionMap};
 use undertone_transport::session::{Session, Toll, UDP_IP_BYTES, Width};
+use undertone_transport::stream::Copies;
 
 /// RTP's fixed header.
 const RTP_BYTES: u64 = 12;
@@ -40,6 +42,7 @@ pub(crate) struct MediaPath {
     format: Option<Format>,
     next_twcc: u16,
     losses: LossMeter,
+    own_losses: OwnLosses,
     /// The rate to begin with, if it was not dared because nothing was known of the path.
     forgone: Option<Bitrate>,
     extensions: ExtensionMap,
@@ -56,6 +59,7 @@ impl MediaPath {
             format: None,
             next_twcc: 0,
             losses: LossMeter::default(),
+            own_losses: OwnLosses::default(),
             forgone: None,
             extensions: ExtensionMap::default(),
             payload_sent: DataSize::ZERO,
@@ -135,14 +139,15 @@ impl MediaPath {
     /// A report arrived.
     pub(crate) fn on_feedback(&mut self, now: Timestamp, report: &Rtcp, rtt: Option<Duration>) {
         let outcomes = self.sent.on_feedback(now, report);
-        for outcome in &outcomes {
-            match outcome.fate {
-                Fate::Untold => {}
-                fate => self.losses.on_packet(outcome.sent, fate == Fate::Lost),
-            }
+        if outcomes.is_empty() {
+            return;
         }
-        if !outcomes.is_empty() {
-            self.cc.on_feedback(now, &outcomes, rtt);
+        self.cc.on_feedback(now, &outcomes, rtt);
+        let queue = self.cc.state().queue;
+        for outcome in outcomes.iter().filter(|outcome| outcome.fate != Fate::Untold) {
+            let lost = outcome.fate == Fate::Lost;
+            self.losses.on_packet(outcome.sent, lost);
+            self.own_losses.on_packet(lost, queue);
         }
     }
 
@@ -198,6 +203,23 @@ impl MediaPath {
         }
     }
 
+    /// Pictures that wait, and their repair, and how long they need at the rate.
+    pub(crate) fn pictures(&self) -> (DataSize, Duration) {
+        let size = self.pacer.waiting(Priority::Rtx) + self.pacer.waiting(Priority::Video);
+        (size, size / self.pacer.rate())
+    }
+
+    /// Drops them.
+    pub(crate) fn drop_pictures(&mut self) {
+        self.pacer.clear(Priority::Rtx);
+        self.pacer.clear(Priority::Video);
+    }
+
+    /// How long what is queued now waits before it leaves.
+    pub(crate) fn wait(&self, now: Timestamp, priority: Priority) -> Duration {
+        self.pacer.wait(now, priority)
+    }
+
     /// What connecting took: so many questions were answered, so many were not.
     pub(crate) fn on_connected(&mut self, toll: Toll) {
         self.losses.on_connected(toll.answered, toll.unanswered);
@@ -206,6 +228,12 @@ impl MediaPath {
     /// How packets get lost lately.
     pub(crate) fn loss(&self) -> Loss {
         self.losses.loss()
+    }
+
+    /// How often pictures are to be sent.
+    pub(crate) fn copies(&self) -> Copies {
+        let lost = u32::from(self.losses.loss().permille);
+        Copies::against(self.own_losses.permille().map_or(lost, |own| own.min(lost)))
     }
 
     pub(crate) fn state(&self) -> bwe::State {

@@ -194,6 +194,19 @@ fn what_was_lost_and_asked_for_is_told_from_what_was_made_up() {
 }
 
 #[test]
+fn pictures_come_where_many_packets_get_lost() {
+    for (percent, least) in [(20.0, 480), (40.0, 450), (55.0, 350)] {
+        let link = LinkConfig { loss: undertone_sim::loss::Share::from_percent(percent), ..link() };
+        let mut pair = Pair::new(&link);
+        pair.run(Duration::from_secs(5));
+        pair.seen.clear();
+        pair.run(Duration::from_secs(20));
+        assert!(pair.seen.len() >= least, "{} of 500 pictures at {percent} %", pair.seen.len());
+        assert!(pair.end(1).stats().video[0].freezes <= 1, "{:?}", pair.end(1).stats().video);
+    }
+}
+
+#[test]
 fn who_leaves_is_known_to_have_left() {
     let mut pair = Pair::new(&link());
     pair.run(Duration::from_secs(1));

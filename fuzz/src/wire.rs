@@ -235,7 +235,7 @@ pub(crate) fn feedback(data: &[u8]) {
                     cc.on_feedback(now, &outcomes, log.rtt());
                     if let Rtcp::Nack { seqs, .. } = &report {
                         for &seq in seqs {
-                            sender.resend(now, seq, log.rtt());
+                            sender.resend(now, seq, log.rtt().unwrap_or_default() / 2);
                         }
                     }
                 }

@@ -205,6 +205,11 @@ impl FrameBuffer {
         [due, self.decided_at].into_iter().flatten().min()
     }
 
+    /// The packet with which the next picture begins, if it is known: nothing before it is wanted any more.
+    pub fn wanted_from(&self) -> Option<SeqNo> {
+        self.passed.map(SeqNo::next)
+    }
+
     /// A key frame is needed and none is on its way: send a PLI (RFC 4585 §6.3.1), paced by the caller, as
     /// long as this is true. Never before anything has come.
     pub fn wants_key(&self) -> bool {
@@ -289,7 +294,13 @@ impl FrameBuffer {
             _ => now,
         };
         let time = self.parts.range(next..).next().map(|(_, part)| part.packet.time);
-        let picture = self.parts.range(next..).take_while(|(_, part)| Some(part.packet.time) == time);
+        let mut open = true;
+        // What follows the picture shows whether its end is missing.
+        let picture = self.parts.range(next..).take_while(|(_, part)| {
+            let shows = open;
+            open = Some(part.packet.time) == time && !part.facts.end && !part.packet.marker;
+            shows
+        });
         'gaps: for (&seq, _) in picture {
             while expected < seq {
                 let begun = *first_missing.get_or_insert((expected, since(self.gap, expected)));

@@ -136,6 +136,19 @@ fn a_lost_packet_freezes_until_the_next_key_frame() {
 }
 
 #[test]
+fn a_picture_whose_end_is_lost_is_given_up_as_well() {
+    let mut viewer = Viewer::new();
+    for seq in (0..29).filter(|&seq| seq != 17) {
+        viewer.insert(100 + seq / 3 * 40, seq);
+    }
+    assert_eq!(viewer.numbers(), (0..5).collect::<Vec<_>>());
+    assert_eq!(viewer.buffer.stats().freezes, 1);
+    assert!(viewer.buffer.wants_key());
+    // Nothing of what was given up is wanted any more.
+    assert!(viewer.buffer.wanted_from() > Some(SeqNo(65_535 + 17)));
+}
+
+#[test]
 fn a_whole_key_frame_ends_the_wait_for_a_repair() {
     let mut viewer = Viewer::new();
     viewer.repairable = Some(Timestamp::from_millis(60_000));

@@ -22,6 +22,7 @@ use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::{self, ReportBlock, Rtcp};
 use undertone_transport::rtp::{Extension, ExtensionMap, Header};
 use undertone_transport::session::{self, Session};
+use undertone_transport::stream::Copies;
 
 /// How often rates are measured, links judged and silence noticed.
 pub(crate) const TURN: Duration = allocate::INTERVAL;
@@ -40,9 +41,11 @@ const LIMIT_MEMORY: Duration = Duration::from_secs(10);
 const PICTURES_PERMILLE: u64 = 900;
 /// SSRCs that one participant may send before further new ones are ignored.
 const STREAMS: usize = 64;
-/// Who asks twice in a row, as our own ends do, gets two: a resend is as likely to be lost as the packet was,
-/// and another round trip of a frozen picture costs more.
+/// A listener who asks twice in a row, as our own ends do, gets two packets: a resend is as likely to be lost as the packet
+/// was, and another round trip costs more.
 const RESEND_APART: Duration = Duration::from_millis(2);
+/// Taken for the round trip while it is unknown.
+const DEFAULT_RTT: Duration = Duration::from_millis(40);
 /// What may be resent in a turn whatever the estimate: two pictures at VGA.
 const RESEND_FLOOR: u64 = 32_000;
 
@@ -261,17 +264,23 @@ impl Link {
 
     /// Sends a packet again that went out through a slot. False if it may not, or just did.
     pub(crate) fn resend(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>) -> bool {
+        // Viewers ask until the picture comes. What they ask for less than a round trip after it left may be on its way.
+        let pause = self.rtt.unwrap_or(DEFAULT_RTT) + self.pacer.wait(now, Priority::Rtx);
         let Some(outgoing) = self.slots.get_mut(slot) else { return false };
-        let size = packet.payload.len() as u64;
+        let (pause, copies) = match outgoing.config.kind {
+            Kind::Audio => (RESEND_APART, 1),
+            Kind::Video => (pause, Copies::against(self.losses.permille()).answer),
+        };
+        let size = packet.payload.len() as u64 * u64::from(copies);
         if self.resend_allowance < size {
             return false;
         }
-        let Some(place) = outgoing.resend(now, packet, RESEND_APART) else { return false };
+        let Some(place) = outgoing.resend(now, packet, pause) else { return false };
         self.resend_allowance -= size;
         if outgoing.config.kind == Kind::Audio {
             self.put(now, slot, packet, place, true);
         } else {
-            self.queue(now, slot, packet, place, true);
+            (0..copies).for_each(|_| self.queue(now, slot, packet, place, true));
         }
         true
     }
@@ -279,7 +288,7 @@ impl Link {
     /// Sends packets again just as they went out through a slot; tells how many.
     pub(crate) fn repeat(&mut self, now: Timestamp, slot: usize, seqs: &[u16]) -> u64 {
         let Some(outgoing) = self.slots.get_mut(slot) else { return 0 };
-        let apart = self.rtt.unwrap_or(Duration::from_millis(40)) / 2;
+        let apart = self.rtt.unwrap_or(DEFAULT_RTT) / 2;
         let mut repeated = 0;
         for &seq in seqs {
             let Some(sealed) = outgoing.repeat(now, seq, apart) else { continue };

@@ -16,7 +16,7 @@ use undertone_transport::rtcp::{ReportBlock, Rtcp};
 use undertone_transport::rtp::{Descriptor, Extension, Extensions, Header, Mid};
 
 /// How many resends are remembered, so that one packet asked for twice in a round trip goes once.
-const RESENT: usize = 64;
+const RESENT: usize = 256;
 /// How many sender reports are remembered until they are answered.
 const REPORTED: usize = 8;
 /// How many sealed packets are kept where RTX is missing: a second of speech.
@@ -168,24 +168,25 @@ impl Outgoing {
         self.rewriter.origin(wire)
     }
 
-    /// Where a packet that went out goes again; `None` if it just did, or if retransmission was not agreed.
-    pub(crate) fn resend(&mut self, now: Timestamp, packet: &Relayed, apart: Duration) -> Option<Place> {
+    /// Where a packet that went out goes again; `None` if it just did, or if retransmission was not agreed. Asked for within
+    /// `pause` it does not.
+    pub(crate) fn resend(&mut self, now: Timestamp, packet: &Relayed, pause: Duration) -> Option<Place> {
         self.config.rtx?;
         let (id, seq) = (packet.source, packet.seq.0);
-        if self.resent.iter().any(|&(i, s, at)| (i, s) == (id, seq) && now.since(at) < apart) {
+        if self.resent.iter().any(|&(i, s, until)| (i, s) == (id, seq) && now < until) {
             return None;
         }
         let place = self.rewriter.place(packet.source, packet.seq, packet.time, packet.frame)?;
-        self.repeats(now, packet);
+        self.repeats(now + pause, packet);
         Some(place)
     }
 
-    /// Notes that a packet goes out as a retransmission; false if that was not agreed.
-    pub(crate) fn repeats(&mut self, now: Timestamp, packet: &Relayed) -> bool {
+    /// Notes that a packet goes out as a retransmission, and not once more before `until`; false if that was not agreed.
+    pub(crate) fn repeats(&mut self, until: Timestamp, packet: &Relayed) -> bool {
         if self.resent.len() == RESENT {
             self.resent.pop_front();
         }
-        self.resent.push_back((packet.source, packet.seq.0, now));
+        self.resent.push_back((packet.source, packet.seq.0, until));
         self.config.rtx.is_some()
     }
 

@@ -127,6 +127,21 @@ impl<T> Pacer<T> {
         self.queued
     }
 
+    /// How long an item waits that is queued now with a priority, unless more important ones come.
+    pub fn wait(&self, now: Timestamp, priority: Priority) -> Duration {
+        if priority == Priority::Audio {
+            return Duration::ZERO;
+        }
+        let before = self.queues.iter().take(priority as usize + 1).flatten();
+        let size: DataSize = before.map(|waiting| waiting.size).sum();
+        (self.free_at.since(now) + size / self.config.rate).min(self.config.max_wait)
+    }
+
+    /// How much waits with a priority.
+    pub fn waiting(&self, priority: Priority) -> DataSize {
+        self.queues[priority as usize].iter().map(|waiting| waiting.size).sum()
+    }
+
     /// How long all that waits needs at the rate.
     pub fn delay(&self) -> Duration {
         self.queued / self.config.rate

@@ -6,10 +6,12 @@
 //! Not here: what comes without being asked for ([`crate::recovery`]), what plays when (`jitter`), when RTCP
 //! leaves (the caller bundles it).
 
+mod copies;
 mod nack;
 mod recv;
 mod send;
 
+pub use copies::Copies;
 pub use nack::NackConfig;
 pub use recv::{RecvConfig, RecvStats, RecvStream};
 pub use send::{Resend, Rtx, SendConfig, SendStream};

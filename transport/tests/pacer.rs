@@ -33,6 +33,24 @@ fn a_picture_is_spread_at_the_rate() {
 }
 
 #[test]
+fn who_queues_knows_how_long_it_waits() {
+    let mut pacer = pacer(960); // 1200 bytes in 10 ms
+    let packet = DataSize::from_bytes(1200);
+    assert_eq!(pacer.wait(at(0), Priority::Rtx), Duration::ZERO);
+    for _ in 0..3 {
+        pacer.enqueue(at(0), Priority::Video, "v", packet);
+    }
+    pacer.enqueue(at(0), Priority::Rtx, "r", packet);
+    let ms = Duration::from_millis;
+    assert_eq!(pacer.wait(at(0), Priority::Rtx), ms(10), "new pictures let repair pass");
+    assert_eq!(pacer.wait(at(0), Priority::Video), ms(40));
+    assert_eq!(pacer.wait(at(0), Priority::Audio), Duration::ZERO);
+    assert_eq!((pacer.waiting(Priority::Video), pacer.waiting(Priority::Rtx)), (packet * 3, packet));
+    assert_eq!(pacer.poll(at(0)), Some("r"));
+    assert_eq!(pacer.wait(at(4), Priority::Rtx), ms(6), "what is on its way out still drains");
+}
+
+#[test]
 fn speech_goes_at_once_and_first() {
     let mut pacer = pacer(96);
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use undertone_media::{MediaTime, SeqNo, Ssrc, Timestamp};
 use undertone_transport::recovery::red;
 use undertone_transport::rtcp::{self, Rtcp};
 use undertone_transport::rtp::{Extensions, Header};
-use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
+use undertone_transport::stream::{Copies, NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
 
 const RTX: Rtx = Rtx { ssrc: Ssrc(2), payload_type: 112 };
 
@@ -80,7 +80,7 @@ fn call(loss_permille: u64, one_way: Duration, nack: NackConfig) -> Call {
         }
         while let Some(entry) = backward.first_entry().filter(|entry| entry.key().0 <= now) {
             for seq in entry.remove() {
-                if let Some(resend) = send.resend(now, seq, rtt) {
+                if let Some(resend) = send.resend(now, seq, one_way) {
                     resent += 1;
                     order += 1;
                     if dice.roll(1000) >= loss_permille {
@@ -133,6 +133,50 @@ fn ten_percent_loss_at_40_ms_is_repaired_within_two_round_trips() {
 }
 
 #[test]
+fn where_half_is_lost_who_goes_on_asking_waits_less() {
+    let patient = call(500, ms(20), NackConfig { tries: 40, ..NackConfig::default() });
+    let pictures = call(500, ms(20), NackConfig::video());
+    let limit = ms(250);
+    assert!(within(&pictures, limit) > within(&patient, limit) + 0.1, "{}", within(&pictures, limit));
+    assert!(within(&pictures, ms(1100)) > 0.995, "{}", within(&pictures, ms(1100)));
+}
+
+#[test]
+fn requests_that_are_due_soon_go_along() {
+    let mut send = sender(0);
+    let mut recv = receiver(NackConfig { again: Some(ms(20)), ..NackConfig::default() });
+    let rtt = Some(ms(100));
+    let mut asked = Vec::new();
+    for n in 0..6 {
+        let (header, payload) = packet(&mut send, at(n * 8), n);
+        if n % 2 == 0 {
+            recv.receive(at(n * 8), &header, &payload);
+            asked.push(recv.nack(at(n * 8), rtt));
+        }
+    }
+    // The first was asked for at 16 ms and would be again at 36 ms: it goes along with the second, at 32 ms.
+    assert_eq!(asked, [vec![], vec![1], vec![1, 3]]);
+    assert_eq!(recv.deadline(), Some(at(52)));
+    assert_eq!(recv.nack(at(51), rtt), [] as [u16; 0]);
+    assert_eq!(recv.nack(at(52), rtt), [1, 3]);
+}
+
+#[test]
+fn copies_follow_the_losses() {
+    let against = |lost| {
+        let it = Copies::against(lost);
+        (it.first, it.answer, it.permille)
+    };
+    assert_eq!(against(0), (1, 1, 1_000));
+    assert_eq!(against(200), (1, 1, 1_250));
+    // Of 400 lost packets, 160 are lost in their second copy and asked for again.
+    assert_eq!(against(400), (1, 2, 1_000 + 400 * 2_000 / 840));
+    assert_eq!(against(600).0, 2);
+    assert_eq!(against(1_000), against(800), "more is not believed");
+    assert!((0..1_000).all(|lost| against(lost).2 >= 1_000_000 / (1_000 - u64::from(lost.min(800)))));
+}
+
+#[test]
 fn what_would_come_too_late_is_asked_for_once_at_most() {
     let call = call(100, ms(150), NackConfig { useful: ms(200), ..NackConfig::default() });
     let stats = call.stats;
@@ -170,7 +214,7 @@ fn the_last_packet_of_a_spurt_is_missed_by_the_clock() {
     assert_eq!(due, at(160) + ms(30));
     assert_eq!(recv.nack(due, Some(ms(40))), [9]);
     assert_eq!(recv.deadline(), None, "asked for once: it may never have been sent");
-    let resend = send.resend(due, 9, Some(ms(40))).expect("remembered");
+    let resend = send.resend(due, 9, ms(20)).expect("remembered");
     let packet = recv.receive(due + ms(40), &resend.header, &resend.payload).expect("new");
     assert!(packet.repaired && packet.seq == SeqNo(0x1_0009));
 }
@@ -253,15 +297,22 @@ fn the_cache_forgets_and_pauses() {
     let mut send = sender(0);
     packet(&mut send, at(0), 0);
     packet(&mut send, at(20), 1);
-    let rtt = Some(ms(100));
-    let first = send.resend(at(60), 1, rtt).expect("remembered");
+    let pause = ms(50);
+    let first = send.resend(at(60), 1, pause).expect("remembered");
     assert_eq!((first.header.ssrc, first.header.payload_type), (RTX.ssrc, RTX.payload_type));
     assert_eq!(&first.payload[..2], [0, 1], "original sequence number");
-    assert_eq!(send.resend(at(100), 1, rtt), None, "the copy is still on its way");
-    let again = send.resend(at(110), 1, rtt).expect("half a round trip later");
+    assert_eq!(send.resend(at(100), 1, pause), None, "the copy is still on its way");
+    let again = send.resend(at(110), 1, pause).expect("half a round trip later");
     assert_eq!(again.header.seq, first.header.seq.wrapping_add(1));
-    assert_eq!(send.resend(at(110), 2, rtt), None, "never sent");
-    assert_eq!(send.resend(at(1200), 1, rtt), None, "too old");
+    assert_eq!(send.resend(at(110), 2, pause), None, "never sent");
+    send.forget();
+    assert_eq!(send.resend(at(200), 1, pause), None, "forgotten");
+    packet(&mut send, at(210), 2);
+    assert!(
+        send.copy(at(210), 2).is_some() && send.resend(at(210), 2, pause).is_some(),
+        "copies do not count"
+    );
+    assert_eq!(send.resend(at(1400), 2, pause), None, "too old");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! RTCP: what the two ends tell each other about the media.
 
-use super::{Call, Receiver};
+use super::{Call, FIRST_RTT, Receiver};
 use crate::Role;
 use std::time::Duration;
 use undertone_media::{Bitrate, Ssrc, Timestamp};
@@ -23,8 +23,6 @@ const REPORT_EARLY: Duration = Duration::from_millis(200);
 /// packet was, and waiting another round trip would cost the listener all that delay all the time, and the
 /// viewer a frozen picture.
 const RESEND_PAUSE: Duration = Duration::from_millis(8);
-/// A path with jitter brings both requests almost together.
-const PICTURE_RESEND_PAUSE: Duration = Duration::from_millis(2);
 
 /// What control traffic remembers.
 #[derive(Debug, Default)]
@@ -111,17 +109,27 @@ impl Call {
     }
 
     fn resend(&mut self, now: Timestamp, media: Ssrc, seqs: &[u16]) {
-        let (stream, pause, priority) = match (&mut self.speaker, &mut self.camera) {
+        let copies = self.path.copies().answer;
+        let rtt = self.control.rtt.unwrap_or(FIRST_RTT);
+        let (stream, priority, copies) = match (&mut self.speaker, &mut self.camera) {
             (Some(speaker), _) if speaker.stream.config().ssrc == media => {
-                (&mut speaker.stream, RESEND_PAUSE, Priority::Audio)
+                (&mut speaker.stream, Priority::Audio, 1)
             }
             (_, Some(camera)) if camera.stream.config().ssrc == media => {
-                (&mut camera.stream, PICTURE_RESEND_PAUSE, Priority::Rtx)
+                (&mut camera.stream, Priority::Rtx, copies)
             }
             _ => return,
         };
         for &seq in seqs {
-            if let Some(again) = stream.resend(now, seq, Some(pause * 2)) {
+            // Viewers ask until the picture comes. What they ask for less than a round trip after it left may be on its
+            // way.
+            let pause = match priority {
+                Priority::Audio => RESEND_PAUSE,
+                _ => rtt + self.path.wait(now, priority),
+            };
+            let Some(again) = stream.resend(now, seq, pause) else { continue };
+            let more = (1..copies).filter_map(|_| stream.copy(now, seq));
+            for again in std::iter::once(again).chain(more) {
                 self.resent += 1;
                 self.path.enqueue(now, &self.session, priority, again.header, again.payload);
             }

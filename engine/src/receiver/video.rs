@@ -13,7 +13,7 @@ use undertone_transport::stream::RecvStream;
 use crate::{FrameTransform, Timing};
 
 /// A lost picture is asked for again no sooner than this: a key frame takes its time to come.
-const KEY_INTERVAL: Duration = Duration::from_millis(300);
+const KEY_INTERVAL: Duration = Duration::from_millis(150);
 
 /// Within so long the stream has asked again for a packet that an answer is overdue for, or given it up.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -113,6 +113,9 @@ impl VideoReceiver {
                 Err(error @ CodecError::Library { .. }) => return Err(error),
                 Err(_) => self.undecodable += 1,
             }
+        }
+        if let Some(from) = self.buffer.wanted_from() {
+            self.stream.abandon_before(from);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::VideoConfig;
 use std::time::Duration;
 use undertone_codec::CodecError;
 use undertone_codec::h264::{Encoder, EncoderConfig};
-use undertone_media::{Bitrate, EncodedFrame, Kind, MediaTime, Timestamp, VideoFrame};
+use undertone_media::{Bitrate, DataSize, EncodedFrame, Kind, MediaTime, Timestamp, VideoFrame};
 use undertone_transport::payload::dd;
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::stream::SendStream;
@@ -28,6 +28,12 @@ const LIMIT_PERMILLE: u64 = 900;
 /// time as another, is helped by one.
 const KEY_PAUSE: Duration = Duration::from_millis(400);
 
+/// What takes longer to send is not worth repairing if a key frame is smaller: when a path becomes thin, more is lost at
+/// once than it carries in a second.
+const BACKLOG_MOST: Duration = Duration::from_millis(500);
+/// A key frame has so long to come before another takes its place for that.
+const KEY_SHOWS: Duration = Duration::from_secs(1);
+
 /// Codes the camera's pictures at the rate that is left for them.
 pub struct VideoSender {
     /// The stream's numbers, memory and reports.
@@ -43,8 +49,9 @@ pub struct VideoSender {
     keys: u64,
     frame_number: u16,
     last: Option<(MediaTime, Timestamp)>,
-    /// When the last key frame was taken.
+    /// When the last key frame was taken, and its size.
     last_key: Option<Timestamp>,
+    key_size: DataSize,
     limit: Option<(Timestamp, Bitrate)>,
 }
 
@@ -71,6 +78,7 @@ impl VideoSender {
             frame_number: 0,
             last: None,
             last_key: None,
+            key_size: DataSize::ZERO,
             limit: None,
         })
     }
@@ -88,6 +96,7 @@ impl VideoSender {
         if coded.key {
             self.key_wanted = false;
             self.last_key = Some(frame.captured);
+            self.key_size = DataSize::from_bytes(coded.data.len() as u64);
         }
         self.frames += 1;
         self.keys += u64::from(coded.key);
@@ -100,6 +109,18 @@ impl VideoSender {
             EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data },
             number,
         )))
+    }
+
+    /// Whether so much of pictures and their repair, which takes so long to send, is worth less than a key frame. Then
+    /// that is what comes next, and what was sent before is forgotten.
+    pub fn begins_anew(&mut self, now: Timestamp, waiting: DataSize, needs: Duration) -> bool {
+        let recent = self.last_key.is_some_and(|last| now.since(last) < KEY_SHOWS);
+        let anew = needs > BACKLOG_MOST && waiting > self.key_size && !recent;
+        if anew {
+            self.stream.forget();
+            self.key_wanted = true;
+        }
+        anew
     }
 
     /// The next picture shall be a key frame: somebody is new.
@@ -121,11 +142,13 @@ impl VideoSender {
         self.limit = Some((now, rate.permille(LIMIT_PERMILLE)));
     }
 
-    /// Sets the rate that is left for pictures.
-    pub fn adapt(&mut self, now: Timestamp, rate: Bitrate) {
+    /// Sets the rate that is left for pictures, each of which is sent so often on average, in thousandths.
+    pub fn adapt(&mut self, now: Timestamp, left: Bitrate, sends: u64) {
         self.limit = self.limit.filter(|(told, _)| now.since(*told) < LIMIT_HOLDS);
-        let rate = self.limit.map_or(rate, |(_, limit)| rate.min(limit));
-        let paused = rate < LEAST_RATE;
+        let limited = |rate: Bitrate| self.limit.map_or(rate, |(_, limit)| rate.min(limit));
+        // Copies alone are no reason to pause: with nothing but speech on it, a path never shows that it carries more.
+        let paused = limited(left) < LEAST_RATE;
+        let rate = limited(left.permille(1_000_000 / sends.max(1)));
         if self.paused && !paused {
             self.key_wanted = true;
         }
@@ -206,16 +229,38 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_longer_than_a_key_frame_is_forgotten() {
+        let mut camera = camera();
+        assert!(key(&mut camera, 1_000));
+        let (much, long) = (DataSize::from_bytes(40_000), Duration::from_millis(800));
+        assert!(!camera.begins_anew(at(1_900), much, long), "the last key frame may still be on its way");
+        assert!(!camera.begins_anew(at(2_100), much, Duration::from_millis(400)), "it is soon sent");
+        assert!(!camera.begins_anew(at(2_100), DataSize::from_bytes(10), long), "it is smaller");
+        assert!(!key(&mut camera, 2_100));
+        assert!(camera.begins_anew(at(2_133), much, long));
+        assert!(key(&mut camera, 2_133));
+    }
+
+    #[test]
+    fn copies_alone_pause_nothing() {
+        let mut camera = camera();
+        camera.adapt(at(1_000), Bitrate::from_kbps(120), 3_000);
+        assert_eq!(camera.rate(), LEAST_RATE);
+        camera.adapt(at(1_000), Bitrate::from_kbps(50), 1_000);
+        assert_eq!(camera.rate(), Bitrate::ZERO);
+    }
+
+    #[test]
     fn a_limit_holds_until_it_is_not_renewed() {
         let mut camera = camera();
         let free = Bitrate::from_kbps(800);
         camera.limit(at(1_000), Bitrate::from_kbps(300));
-        camera.adapt(at(2_000), free);
+        camera.adapt(at(2_000), free, 1_000);
         assert_eq!(camera.rate(), Bitrate::from_kbps(270));
         camera.limit(at(4_000), Bitrate::from_kbps(200));
-        camera.adapt(at(7_900), free);
+        camera.adapt(at(7_900), free, 1_000);
         assert_eq!(camera.rate(), Bitrate::from_kbps(180));
-        camera.adapt(at(8_000), free);
+        camera.adapt(at(8_000), free, 1_000);
         assert_eq!(camera.rate(), free);
     }
 }

@@ -29,6 +29,10 @@ pub struct NackConfig {
     /// Asks a second time this long after the first request without waiting for the answer, since a request
     /// is small and can be lost too; the sender answers once. Default `None`.
     pub echo: Option<Duration>,
+    /// Asks again so long after each request instead of a round trip and a margin later, if that is sooner: a
+    /// request is as likely to be lost as an answer, and only the sender knows when there was time for one to come.
+    /// Default `None`.
+    pub again: Option<Duration>,
     /// When a steady stream falls silent, asks for the packet that should have come, once, without waiting
     /// for a later one to show the gap. Default false: bursts and pauses are normal.
     pub tail: bool,
@@ -42,18 +46,21 @@ impl Default for NackConfig {
             useful: Duration::from_secs(1),
             margin: Duration::from_millis(10),
             echo: None,
+            again: None,
             tail: false,
         }
     }
 }
 
 impl NackConfig {
-    /// For pictures: a lost request costs a round trip more of a frozen picture, and answers wait in a queue
-    /// behind other pictures.
+    /// For pictures: each depends on all before it, so all of them wait for a lost packet, and a lost request costs a
+    /// round trip more of a frozen picture. Answers wait in a queue behind other pictures. However many are lost, no
+    /// request is the last as long as the packet is of use: a key frame, of many packets, would take longer.
     pub fn video() -> NackConfig {
         NackConfig {
-            echo: Some(Duration::from_millis(10)),
+            tries: u32::MAX,
             margin: Duration::from_millis(20),
+            again: Some(Duration::from_millis(15)),
             ..NackConfig::default()
         }
     }
@@ -147,19 +154,22 @@ impl Nack {
             let over = missing.tries >= config.tries || now.since(missing.noticed) + rtt > config.useful;
             missing.tries == 0 || now < missing.due || !over
         });
-        let wanted: Vec<SeqNo> = self
-            .missing
-            .iter()
-            .filter(|(seq, missing)| now >= missing.due && self.is_wanted(**seq, missing))
-            .map(|(seq, _)| *seq)
-            .collect();
+        let due = |at: Timestamp| {
+            let wanted = self.missing.iter().filter(|(seq, missing)| self.is_wanted(**seq, missing));
+            wanted.filter(|(_, missing)| at >= missing.due).map(|(seq, _)| *seq).collect::<Vec<SeqNo>>()
+        };
+        let mut wanted = due(now);
+        // What is due soon goes along: one datagram costs less than two.
+        if let Some(again) = config.again.filter(|_| !wanted.is_empty()) {
+            wanted = due(now + again / 2);
+        }
         for seq in &wanted {
             if let Some(missing) = self.missing.get_mut(seq) {
                 missing.tries += 1;
                 missing.requested = Some(now);
                 missing.due = match self.config.echo {
                     Some(echo) if missing.tries == 1 && echo < rtt => now + echo,
-                    _ => now + rtt + self.config.margin,
+                    _ => now + self.config.again.unwrap_or(Duration::MAX).min(rtt + self.config.margin),
                 };
             }
         }

@@ -11,8 +11,6 @@ use undertone_media::{MediaTime, SeqNo, Ssrc, Timestamp};
 
 /// Packets remembered at most, whatever their age: about 4 s of 8 Mbit/s.
 const CACHE_PACKETS: usize = 4096;
-/// How soon a packet may be sent again while the round-trip time is unknown.
-const DEFAULT_PAUSE: Duration = Duration::from_millis(25);
 
 /// The stream that carries retransmissions (RFC 4588).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +73,8 @@ pub struct Resend {
 struct Cached {
     seq: SeqNo,
     sent: Timestamp,
-    resent: Option<Timestamp>,
+    /// Not sent again before this.
+    again: Timestamp,
     header: Header,
     payload: Vec<u8>,
 }
@@ -151,7 +150,7 @@ impl SendStream {
         let seq = self.unwrap(header.seq);
         if self.cache.back().is_none_or(|last| last.seq < seq) {
             let header = *header;
-            self.cache.push_back(Cached { seq, sent: now, resent: None, header, payload: payload.to_vec() });
+            self.cache.push_back(Cached { seq, sent: now, again: now, header, payload: payload.to_vec() });
         }
     }
 
@@ -161,21 +160,24 @@ impl SendStream {
         SeqNo(next.0.saturating_add_signed(i64::from(wire.wrapping_sub(next.wire()) as i16)))
     }
 
-    /// The packet `seq` once more. `None` if RTX was not agreed, if the packet is not remembered, or if it
-    /// went out again less than half a round trip ago: that copy is still on its way, and a receiver may ask
-    /// twice in case a request is lost.
-    pub fn resend(&mut self, now: Timestamp, seq: u16, rtt: Option<Duration>) -> Option<Resend> {
-        let rtx = self.config.rtx?;
-        let seq = self.unwrap(seq);
-        let at = self.cache.binary_search_by_key(&seq, |cached| cached.seq).ok()?;
+    /// The packet `seq` once more. `None` if RTX was not agreed, if the packet is not remembered, or if it has just
+    /// been sent again: whoever asks within `pause` of that cannot have seen it yet, and may ask several times in case a
+    /// request is lost.
+    pub fn resend(&mut self, now: Timestamp, seq: u16, pause: Duration) -> Option<Resend> {
+        let at = self.find(now, seq)?;
         let cached = self.cache.get_mut(at)?;
-        let pause = rtt.map_or(DEFAULT_PAUSE, |rtt| rtt / 2);
-        if now.since(cached.sent) > self.config.cache
-            || cached.resent.is_some_and(|resent| now.since(resent) < pause)
-        {
+        if now < cached.again {
             return None;
         }
-        cached.resent = Some(now);
+        cached.again = now + pause;
+        self.copy(now, seq)
+    }
+
+    /// The packet `seq` once more, unasked or beside another copy. `None` if RTX was not agreed, or if the packet is
+    /// not remembered.
+    pub fn copy(&mut self, now: Timestamp, seq: u16) -> Option<Resend> {
+        let rtx = self.config.rtx?;
+        let cached = self.cache.get(self.find(now, seq)?)?;
         let mut header = cached.header;
         header.ssrc = rtx.ssrc;
         header.payload_type = rtx.payload_type;
@@ -184,9 +186,20 @@ impl SendStream {
         header.ext.abs_send_time = None;
         self.next_rtx_seq = self.next_rtx_seq.wrapping_add(1);
         let mut payload = Vec::with_capacity(2 + cached.payload.len());
-        payload.extend_from_slice(&seq.wire().to_be_bytes());
+        payload.extend_from_slice(&cached.seq.wire().to_be_bytes());
         payload.extend_from_slice(&cached.payload);
         Some(Resend { header, payload })
+    }
+
+    /// What was sent so far is of no use any more: nobody gets it again.
+    pub fn forget(&mut self) {
+        self.cache.clear();
+    }
+
+    fn find(&self, now: Timestamp, seq: u16) -> Option<usize> {
+        let seq = self.unwrap(seq);
+        let at = self.cache.binary_search_by_key(&seq, |cached| cached.seq).ok()?;
+        (now.since(self.cache.get(at)?.sent) <= self.config.cache).then_some(at)
     }
 
     /// A sender report without blocks, for a media clock that stands at `at` at the NTP time `ntp` (see

@@ -72,7 +72,7 @@ impl Client {
                             continue;
                         };
                         for &seq in seqs {
-                            if let Some(resend) = stream.resend(now, seq, None) {
+                            if let Some(resend) = stream.copy(now, seq) {
                                 let mut bytes = Vec::new();
                                 resend.header.write(map, &mut bytes);
                                 bytes.extend_from_slice(&resend.payload);
