@@ -52,8 +52,9 @@ impl LossMeter {
     pub(super) fn push(&mut self, sent: Timestamp, size: DataSize, lost: bool) {
         self.fates.push_back(Packet { sent, size, lost });
         self.lost += u64::from(lost);
-        while let Some(old) = self.fates.pop_front_if(|old| sent.since(old.sent) > MEMORY) {
+        while let Some(old) = self.fates.front().filter(|old| sent.since(old.sent) > MEMORY) {
             self.lost -= u64::from(old.lost);
+            self.fates.pop_front();
         }
     }
 

@@ -164,12 +164,15 @@ impl Flow {
     pub(super) fn on_report(&mut self, now: Timestamp, mut report: Report) {
         let Some(first) = self.in_flight.front().map(|packet| packet.seq) else { return };
         let mut outcomes = Vec::new();
-        while let Some(packet) = self.in_flight.pop_front_if(|packet| packet.seq <= report.last) {
-            let arrival = report.arrivals.pop_front_if(|(seq, _)| *seq == packet.seq);
-            let fate = match arrival {
-                Some((_, at)) => Fate::Arrived(at),
-                None if packet.seq < report.first => Fate::Untold,
-                None => Fate::Lost,
+        while let Some(packet) = self.in_flight.front().copied().filter(|it| it.seq <= report.last) {
+            self.in_flight.pop_front();
+            let fate = match report.arrivals.front() {
+                Some(&(seq, at)) if seq == packet.seq => {
+                    report.arrivals.pop_front();
+                    Fate::Arrived(at)
+                }
+                _ if packet.seq < report.first => Fate::Untold,
+                _ => Fate::Lost,
             };
             outcomes.push(Outcome { sent: packet.sent, size: packet.size, fate });
         }
