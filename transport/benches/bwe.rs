@@ -14,7 +14,8 @@ const PACKET: DataSize = DataSize::from_bytes(1_200);
 /// Pictures at this rate for five seconds, over a path that carries them with some jitter.
 fn call(kbps: u64) -> Bitrate {
     let rate = Bitrate::from_kbps(kbps);
-    let mut cc = DelayLoss::new(Config { start: rate, max: Bitrate::from_kbps(100_000), ..Config::default() });
+    let mut cc =
+        DelayLoss::new(Config { start: rate, max: Bitrate::from_kbps(100_000), ..Config::default() });
     let mut pacer = Pacer::new(pacer::Config { rate: rate.permille(1250), ..pacer::Config::default() });
     let packets = kbps * 1000 / 8 / FPS / PACKET.as_bytes();
     let (mut outcomes, mut reported) = (Vec::new(), Timestamp::ZERO);

@@ -167,6 +167,8 @@ const CARRIED_FOR: Duration = Duration::from_secs(10);
 /// A queue up to this long leaves time between two cuts.
 const PATIENT_MICROS: i64 = 80_000;
 const CUT_APART: Duration = Duration::from_millis(1500);
+/// A queue that still stands so soon after a cut asks for more than that.
+const CUT_AGAIN: Duration = Duration::from_secs(3);
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
 const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
 /// No feedback for four times as long as usual is a sign of trouble, within these bounds, and again after each step: what is sent
@@ -347,9 +349,12 @@ impl DelayLoss {
         // What may be noise is not to be drained.
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
         let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(80, 750) as u64;
-        self.set(acked.permille(keep).min(self.estimate), Reason::Delay);
-        self.carried = Some((acked, now));
-        // What the path loses by itself it did not have to carry.
+        // What the path loses by itself it need not carry, if it loses it before. If the queue stands still, it does not.
+        let again = self.cut_at.is_some_and(|at| now.since(at) < CUT_AGAIN);
+        let own = if again { 0 } else { self.loss.inherent().min(500) };
+        let carries = acked * 1000 / (1000 - own);
+        self.set(carries.permille(keep).min(self.estimate), Reason::Delay);
+        self.carried = Some((carries, now));
         self.full = Some((acked * 1000 / (1000 - self.loss.permille().min(500)), now));
         self.growth = GROWTH_MIN;
         self.cut = now;
