@@ -146,7 +146,7 @@ const NEAR_GROWTH: Bitrate = Bitrate::from_kbps(28);
 const NEAR_GROWTH_MOST: u64 = 100;
 const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
-const SENT_PERMILLE: u64 = 1600;
+const SENT_PERMILLE: u64 = 1400;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
 /// A path that carries less is thin, and is tried with care for so long after it was found full.
 pub(crate) const THIN: Bitrate = Bitrate::from_kbps(64);
