@@ -32,7 +32,7 @@ pub struct Config {
     /// 20 ms: a key frame costs more than that.
     pub reordering: Duration,
     /// What delay and freezes cost the viewer; decides the target. By default a frozen millisecond costs
-    /// a sixth of a made-up one of sound.
+    /// two fifths of a made-up one of sound.
     pub costs: Costs,
 }
 
@@ -43,7 +43,7 @@ impl Default for Config {
             max_delay: Duration::from_millis(500),
             max_packets: 4096,
             reordering: Duration::from_millis(20),
-            costs: Costs { loss: Duration::from_secs(5), prior: Duration::from_secs(40), ..Costs::default() },
+            costs: Costs { loss: Duration::from_secs(12), prior: Duration::from_secs(40), ..Costs::default() },
         }
     }
 }
