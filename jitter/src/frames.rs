@@ -43,7 +43,11 @@ impl Default for Config {
             max_delay: Duration::from_millis(500),
             max_packets: 4096,
             reordering: Duration::from_millis(20),
-            costs: Costs { loss: Duration::from_secs(12), prior: Duration::from_secs(40), ..Costs::default() },
+            costs: Costs {
+                loss: Duration::from_secs(12),
+                prior: Duration::from_secs(40),
+                ..Costs::default()
+            },
         }
     }
 }

@@ -140,13 +140,14 @@ const DRAIN_MICROS: i64 = 400_000;
 const GROWTH_MAX: u64 = 1000;
 /// The same before anything was found full: too much shows after a round trip, too little is seen by everybody.
 const GROWTH_FIRST: u64 = 2000;
+const MANY_LOST: u64 = 50;
 /// Near the rate at which the path was full, growth is so much a second, whoever it is: flows that share it come to even
 /// parts, as small ones gain as much as large ones between two cuts by shares. Small rates grow by a tenth at most.
 const NEAR_GROWTH: Bitrate = Bitrate::from_kbps(28);
 const NEAR_GROWTH_MOST: u64 = 100;
 const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
-const SENT_PERMILLE: u64 = 1400;
+const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
 /// A path that carries less is thin, and is tried with care for so long after it was found full.
 pub(crate) const THIN: Bitrate = Bitrate::from_kbps(64);
@@ -476,8 +477,9 @@ impl DelayLoss {
         let doubling = (lag.as_micros() as u64 * 2).max(400_000);
         let most = match self.full {
             _ if thin || near => GROWTH_MIN,
-            None => GROWTH_FIRST,
-            Some(_) => GROWTH_MAX,
+            // Where many get lost a queue is seen late.
+            None if self.loss.permille() < MANY_LOST => GROWTH_FIRST,
+            _ => GROWTH_MAX,
         };
         self.growth = (self.growth + (self.growth * micros / doubling).max(1)).min(most);
     }

@@ -114,7 +114,7 @@ impl Contest {
         } else {
             let passed = now.since(self.updated).min(rtt).as_micros() as u64;
             let round = PACKET.per(rtt) * passed / rtt.as_micros().max(1) as u64;
-            self.rate = self.rate + round.max(GROWTH * passed / 1_000_000);
+            self.rate += round.max(GROWTH * passed / 1_000_000);
         }
         self.updated = now;
         self.short = short.then(|| self.short.unwrap_or(now));
