@@ -133,8 +133,10 @@ impl Default for Config {
     }
 }
 
-/// A found queue should drain in so long.
+/// A found queue should drain in so long; a cut is at least so large, and at most, in thousandths.
 const DRAIN_MICROS: i64 = 400_000;
+const CUT_LEAST: i64 = 80;
+const CUT_MOST: i64 = 750;
 /// Growth in thousandths per second: at the start, and just after a cut. It doubles every second, or every
 /// five times the time after which a queue shows, as long as none does.
 const GROWTH_MAX: u64 = 1000;
@@ -349,7 +351,7 @@ impl DelayLoss {
         }
         // What may be noise is not to be drained.
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
-        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(80, 750) as u64;
+        let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(CUT_LEAST, CUT_MOST) as u64;
         // What the path loses by itself it need not carry, if it loses it before. If the queue stands still, it does not.
         let again = self.cut_at.is_some_and(|at| now.since(at) < CUT_AGAIN);
         let own = if again { 0 } else { self.loss.inherent().min(500) };

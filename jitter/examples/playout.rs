@@ -1,7 +1,7 @@
 //! Plays arrival traces through the jitter buffer and says what a listener would have heard.
 //!
 //! ```text
-//! cargo run --release -p undertone-jitter --example arrivals -- TRACE.csv…
+//! cargo run --release -p undertone-jitter --example playout -- TRACE.csv…
 //! ```
 //!
 //! A trace has lines `seq,send_ms,arrival_ms` (−1: lost), 20 ms of sound a packet. Mouth to ear counts from
