@@ -57,6 +57,9 @@ as RTCP receiver reports do in a call; and a second time not at all, which is it
 no set-up that a call has. rtc-interceptor is the Rust crate 0.21, its implementation of the same paper. AIMD is the baseline of
 `transport/bwe/aimd.rs`: 8 % more a second, 85 % after a queue of 50 ms or a tenth lost.
 
+Any other controller takes part that reads a line for each event and answers with rates (`--peer`); `bench/peers/googcc.cc` says
+which lines.
+
 What this does not show: an encoder that takes time to follow, audio, repairs (`undertone lab call --video` has all three), and
 real radio: give a recording with `--case trace:FILE`.
 """

@@ -213,7 +213,8 @@ pub enum LabCommand {
 /// (RFC 8867; 5.6:1000 with a queue of 1000 ms), loss:PERCENT (2 Mbit/s), steps:KBPS@SECS,…, trace:FILE (mahimahi's format).
 #[derive(Debug, Args)]
 pub struct LabCongestionArgs {
-    /// Which case. Default: all that need no file.
+    /// 5.1 to 5.8 of RFC 8867 (5.6:1000 with a queue of 1000 ms), loss:PERCENT (of 2 Mbit/s), steps:KBPS@SECS,…, or trace:FILE
+    /// in mahimahi's format. Default: all that need no file.
     #[arg(long, value_name = "CASE")]
     pub case: Option<String>,
     /// No flow sends more.
