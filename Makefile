@@ -5,7 +5,7 @@ OUT ?= out/call
 SPEECH := testdata/speech/librivox_austen_0870.wav testdata/speech/codec2_speech_orig_16k.wav \
           testdata/speech/librivox_austen_0890.wav
 
-.PHONY: help call test lint browser-test fuzz bench bench-voice bench-onset bench-congestion bench-speech bench-adapt bench-python doc clean
+.PHONY: help call test lint browser-test fuzz bench bench-voice bench-onset bench-pictures bench-congestion bench-speech bench-adapt bench-python doc clean
 
 help:
 	@echo "make call    a real call of three on this machine, with a page to open afterwards"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    formatting and clippy, warnings denied"
 	@echo "make bench   benchmarks; make bench-voice: the voice table of the README"
 	@echo "make bench-onset    losses that begin and end in the midst of a call"
+	@echo "make bench-pictures     pictures where packets get lost"
 	@echo "make bench-congestion   docs/congestion.md again: congestion control beside GoogCC (a minute)"
 	@echo "make bench-adapt    the tables that plans are weighed with (engine/src/adapt/quality.rs)"
 	@echo "make bench-speech   docs/speech.md again: speech beside Opus, SILK, AMR-WB, NetEq, Chromium (about an hour)"
@@ -60,6 +61,12 @@ bench-voice: bench-python
 # How soon losses in the midst of a call are coped with, and their end noticed.
 bench-onset: bench-python
 	@target/venv/bin/python bench/onset.py
+
+# The README's rows about pictures.
+bench-pictures:
+	@scripts/setup build
+	@$(CARGO) build --release -p undertone-cli
+	@python3 bench/pictures.py
 
 # docs/congestion.md.
 bench-congestion:

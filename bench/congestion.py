@@ -55,7 +55,7 @@ the way itself. 80 %: the second in which the first flow gets that much of its s
 GoogCC is libwebrtc's of 2023 out of Debian's `libtgowt-dev`, without field trials, with its own probes. It is told of losses once a second,
 as RTCP receiver reports do in a call; and a second time not at all, which is its best case where losses are the path's own, and
 no set-up that a call has. rtc-interceptor is the Rust crate 0.21, its implementation of the same paper. AIMD is the baseline of
-`transport/bwe/aimd.rs`: 8 % more a second, 85 % after a queue of 50 ms or a tenth lost.
+`transport/bwe/aimd.rs`: 40 kbit/s more a second, 85 % after a queue of 50 ms or a tenth lost.
 
 Any other controller takes part that reads a line for each event and answers with rates (`--peer`); `bench/peers/googcc.cc` says
 which lines.

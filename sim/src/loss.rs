@@ -64,20 +64,28 @@ pub struct Outage {
 ///
 /// ChaCha (RFC 8439's function, 8 rounds) as a counter: draw `n` of a stream is a function of seed and `n`.
 #[derive(Clone, Debug)]
-pub(crate) struct Draws(ChaCha8Rng);
+pub struct Draws(ChaCha8Rng);
 
 /// What a stream of draws decides. Apart, so that turning jitter on does not move a single loss.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Purpose {
+pub enum Purpose {
+    /// Which datagrams get lost.
     Loss = 0,
+    /// When all of them do.
     Outage = 1,
+    /// How much longer they take.
     Jitter = 2,
+    /// How often a radio sends them again.
     Retry = 3,
+    /// When all of them wait.
     Stall = 4,
+    /// What others send over the link.
+    Traffic = 5,
 }
 
 impl Draws {
-    pub(crate) fn new(seed: u64, direction: u64, purpose: Purpose) -> Draws {
+    /// The draws of one direction for one purpose.
+    pub fn new(seed: u64, direction: u64, purpose: Purpose) -> Draws {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&direction.to_le_bytes());
@@ -91,7 +99,7 @@ impl Draws {
     }
 
     /// The next draw scaled to `0..=most`.
-    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
+    pub fn up_to(&mut self, most: u64) -> u64 {
         ((u128::from(self.next()) * (u128::from(most) + 1)) >> 64) as u64
     }
 }

@@ -9,7 +9,7 @@
 //!   longer none shows; but not far beyond what the application sends, since that would prove nothing.
 //! - Losses (`loss`) beyond what the path is known to lose: a trial tells congestion from radio.
 //! - A queue that giving way does not shorten is others': then losses alone count (`contest`).
-//! - No feedback: the rate falls step by step.
+//! - No feedback: the rate falls step by step, and most of it is tried again when the stall is over.
 //! - On a thin path large packets take visibly longer, which tells its rate (`slope`): no more is tried.
 //!
 //! All arithmetic is in integers, so a run repeats exactly on any machine.
@@ -137,17 +137,19 @@ impl Default for Config {
 const DRAIN_MICROS: i64 = 400_000;
 const CUT_LEAST: i64 = 80;
 const CUT_MOST: i64 = 750;
-/// Growth in thousandths per second: at the start, and just after a cut. It doubles every second, or every
-/// five times the time after which a queue shows, as long as none does.
+/// Growth in thousandths per second: just after a cut, and at most. It doubles so often, or every two times the time after
+/// which a queue shows, as long as none does.
+const GROWTH_MIN: u64 = 40;
 const GROWTH_MAX: u64 = 1000;
-/// The same before anything was found full: too much shows after a round trip, too little is seen by everybody.
+const GROWTH_DOUBLES: Duration = Duration::from_millis(400);
+/// The most before anything was found full: too much shows after a round trip, too little is seen by everybody.
 const GROWTH_FIRST: u64 = 2000;
+/// Where more than this, of a thousand, gets lost, a queue is seen too late for that.
 const MANY_LOST: u64 = 50;
 /// Near the rate at which the path was full, growth is so much a second, whoever it is: flows that share it come to even
 /// parts, as small ones gain as much as large ones between two cuts by shares. Small rates grow by a tenth at most.
 const NEAR_GROWTH: Bitrate = Bitrate::from_kbps(28);
 const NEAR_GROWTH_MOST: u64 = 100;
-const GROWTH_MIN: u64 = 40;
 /// The estimate grows no further than this much of what is sent, in thousandths, and an allowance.
 const SENT_PERMILLE: u64 = 1600;
 const ALLOWANCE: Bitrate = Bitrate::from_kbps(20);
@@ -200,8 +202,8 @@ pub struct DelayLoss {
     acked: RateMeter,
     /// Packets sent before this saw the rate before the last cut.
     cut: Timestamp,
-    /// When that was, if there was one.
-    cut_at: Option<Timestamp>,
+    /// When it was cut for a queue last.
+    queue_cut: Option<Timestamp>,
     /// What arrived when a queue stood last, which is what the path carried then, and when that was.
     carried: Option<(Bitrate, Timestamp)>,
     /// What was sent for that, by and large, and kept.
@@ -251,7 +253,7 @@ impl DelayLoss {
             sent: RateMeter::default(),
             acked: RateMeter::default(),
             cut: Timestamp::ZERO,
-            cut_at: None,
+            queue_cut: None,
             carried: None,
             full: None,
             before_trial: None,
@@ -312,7 +314,7 @@ impl DelayLoss {
     /// Who shares the queue and is farther away sees later what it has to do, and would be left with more, were those who see
     /// it first to do it all.
     fn others_are_to_cut(&self, now: Timestamp, standing: Standing) -> bool {
-        standing.queue < PATIENT_MICROS && self.cut_at.is_some_and(|at| now.since(at) < CUT_APART)
+        standing.queue < PATIENT_MICROS && self.queue_cut.is_some_and(|at| now.since(at) < CUT_APART)
     }
 
     /// Less, because a queue stands.
@@ -353,7 +355,7 @@ impl DelayLoss {
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
         let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(CUT_LEAST, CUT_MOST) as u64;
         // What the path loses by itself it need not carry, if it loses it before. If the queue stands still, it does not.
-        let again = self.cut_at.is_some_and(|at| now.since(at) < CUT_AGAIN);
+        let again = self.queue_cut.is_some_and(|at| now.since(at) < CUT_AGAIN);
         let own = if again { 0 } else { self.loss.inherent().min(500) };
         let carries = acked * 1000 / (1000 - own);
         self.set(carries.permille(keep).min(self.estimate), Reason::Delay);
@@ -361,7 +363,7 @@ impl DelayLoss {
         self.full = Some((acked * 1000 / (1000 - self.loss.permille().min(500)), now));
         self.growth = GROWTH_MIN;
         self.cut = now;
-        self.cut_at = Some(now);
+        self.queue_cut = Some(now);
         self.before_trial = None;
         self.loss.restart_without_trial();
     }
@@ -476,10 +478,9 @@ impl DelayLoss {
         let grown = self.estimate + self.estimate * (growth * micros / 1_000) / 1_000_000;
         self.set(grown.min(cap).min(most), Reason::Increase);
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
-        let doubling = (lag.as_micros() as u64 * 2).max(400_000);
+        let doubling = (lag * 2).max(GROWTH_DOUBLES).as_micros() as u64;
         let most = match self.full {
             _ if thin || near => GROWTH_MIN,
-            // Where many get lost a queue is seen late.
             None if self.loss.permille() < MANY_LOST => GROWTH_FIRST,
             _ => GROWTH_MAX,
         };

@@ -1,6 +1,6 @@
 //! The baseline: additive increase, multiplicative decrease.
 //!
-//! Why: a controller that is as simple as can be tells what another one's complexity is worth. It grows by 8 % a second, and
+//! Why: a controller that is as simple as can be tells what another one's complexity is worth. It grows by 40 kbit/s a second, and
 //! falls to 85 % of what arrives where packets wait for 50 ms longer than they ever did, or a tenth of them is lost. It takes
 //! every loss for congestion and every delay for a queue.
 
@@ -9,7 +9,8 @@ use super::{Cc, Config, Fate, Outcome, Reason, State};
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Timestamp};
 
-const GROWTH_PERMILLE: u64 = 80;
+/// In a second.
+const GROWTH: Bitrate = Bitrate::from_kbps(40);
 const KEEP_PERMILLE: u64 = 850;
 const QUEUE_MICROS: i64 = 50_000;
 const LOSS_PERMILLE: u64 = 100;
@@ -70,8 +71,8 @@ impl Cc for Aimd {
         let passed = self.updated.replace(now).map_or(Duration::ZERO, |then| now.since(then));
         let crowded = self.queue > QUEUE_MICROS;
         if !crowded && self.loss_permille < LOSS_PERMILLE {
-            let grown = self.estimate * (GROWTH_PERMILLE * passed.as_micros() as u64 / 1000) / 1_000_000;
-            self.estimate = (self.estimate + grown).min(self.config.max);
+            let grown = self.estimate + GROWTH * passed.as_micros() as u64 / 1_000_000;
+            self.estimate = grown.min(self.config.max);
             self.reason = Reason::Increase;
         } else if self.cut.is_none_or(|cut| now.since(cut) >= CUT_EVERY) {
             self.cut = Some(now);

@@ -2,14 +2,13 @@
 //!
 //! Why: who gives way to every queue gets nothing beside TCP, which gives way to a full one only. That is noticed by giving
 //! way: a queue of our own drains when we send less, and this one did not. From then on delay tells nothing, and only losses
-//! count, as they do for TCP (RFC 5681, and RFC 9438 where round trips are long): a packet more each round trip, or a part of a
-//! second's, and a part less for each round trip with a loss. When the
-//! queue drains and stays short, or nothing was lost for long, the others have gone.
+//! count, as they do for TCP (RFC 5681, and RFC 9438 where round trips are long): a packet more each round trip, but no less a
+//! second than TCP gains, and a part less for each round trip with a loss. When the queue drains and stays short, or nothing was
+//! lost for long, the others have gone.
 //!
 //! Not here: the rate when nobody else fills the queue (the module above).
 
-use super::Fate;
-use super::Outcome;
+use super::{Fate, Outcome};
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Timestamp};
 

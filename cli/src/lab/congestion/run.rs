@@ -8,6 +8,7 @@ use crate::exit::Outcome;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use undertone_media::{DataSize, Fate, Link, Timestamp};
+use undertone_sim::loss::{Draws, Purpose};
 use undertone_sim::path::{Change, LinkModel};
 
 /// Between two reports of a receiver.
@@ -46,25 +47,11 @@ pub(super) struct World {
     connections: Vec<Option<Tcp>>,
     /// What connections that are over have received.
     tcp_received: DataSize,
-    dice: Dice,
+    draws: Draws,
     now: Timestamp,
     /// By time, and by when they were thought of.
     events: BTreeMap<(Timestamp, u64), Event>,
     thought: u64,
-}
-
-/// SplitMix64 (Steele et al., 2014): for lengths of files and pauses alone; the link has its own draws.
-struct Dice(u64);
-
-impl Dice {
-    /// From `least` to `most`.
-    fn roll(&mut self, least: u64, most: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        least + (z ^ (z >> 31)) % (most - least + 1)
-    }
 }
 
 impl World {
@@ -87,7 +74,7 @@ impl World {
             flows: case.flows.iter().map(flow).collect::<Outcome<_>>()?,
             connections: (0..connections).map(|_| None).collect(),
             tcp_received: DataSize::ZERO,
-            dice: Dice(seed),
+            draws: Draws::new(seed, 0, Purpose::Traffic),
             now: Timestamp::ZERO,
             events: BTreeMap::new(),
             thought: 0,
@@ -105,7 +92,7 @@ impl World {
         }
         for connection in 0..self.connections.len() {
             let wait = match self.case.cross {
-                Cross::Short(_) => self.dice.roll(0, FILE_PAUSE_MS),
+                Cross::Short(_) => self.draws.up_to(FILE_PAUSE_MS),
                 _ => 0,
             };
             self.at(Timestamp::from_millis(wait), Event::Connect(connection));
@@ -172,7 +159,9 @@ impl World {
             }
             Event::Connect(connection) if !self.is_over() => {
                 let segments = match self.case.cross {
-                    Cross::Short(_) => Some(self.dice.roll(FILE_SEGMENTS.0, FILE_SEGMENTS.1)),
+                    Cross::Short(_) => {
+                        Some(FILE_SEGMENTS.0 + self.draws.up_to(FILE_SEGMENTS.1 - FILE_SEGMENTS.0))
+                    }
                     _ => None,
                 };
                 self.connections[connection] = Some(Tcp::new(now, segments));
@@ -200,7 +189,7 @@ impl World {
                     self.tcp_received += tcp.received;
                     self.connections[connection] = None;
                     // Twice the mean at most, uniformly.
-                    let wait = Duration::from_millis(self.dice.roll(0, 2 * FILE_PAUSE_MS));
+                    let wait = Duration::from_millis(self.draws.up_to(2 * FILE_PAUSE_MS));
                     self.at(now + wait, Event::Connect(connection));
                 } else {
                     self.fill(connection);
