@@ -38,6 +38,36 @@ pub enum Command {
     Devices,
 }
 
+/// What is filmed.
+#[derive(Debug, Args)]
+pub struct VideoArgs {
+    /// Send video (in the lab, from a): a test pattern, or a y4m file played in a loop.
+    #[arg(long, value_name = "pattern|FILE.y4m")]
+    pub video: Option<String>,
+    /// What pictures keep longest where the path carries few bits: motion (they become smaller) or detail (they become
+    /// fewer).
+    #[arg(long, value_enum, default_value = "smooth")]
+    pub prefer: Prefer,
+}
+
+/// What pictures keep longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Prefer {
+    /// Motion.
+    Smooth,
+    /// Detail.
+    Clear,
+}
+
+impl From<Prefer> for undertone_engine::Prefer {
+    fn from(prefer: Prefer) -> undertone_engine::Prefer {
+        match prefer {
+            Prefer::Smooth => undertone_engine::Prefer::Smooth,
+            Prefer::Clear => undertone_engine::Prefer::Clear,
+        }
+    }
+}
+
 /// `undertone call`.
 #[derive(Debug, Args)]
 pub struct CallArgs {
@@ -50,9 +80,9 @@ pub struct CallArgs {
     /// the build has devices, else nowhere.
     #[arg(long, value_name = "DIR|device")]
     pub out: Option<String>,
-    /// Send video: a test pattern, or a y4m file played in a loop.
-    #[arg(long, value_name = "pattern|FILE.y4m")]
-    pub video: Option<String>,
+    /// What is filmed.
+    #[command(flatten)]
+    pub video: VideoArgs,
     /// Leave after this many seconds. Default: stay until interrupted.
     #[arg(long, value_name = "N")]
     pub secs: Option<u64>,
@@ -351,9 +381,9 @@ pub struct LabCallArgs {
     /// Who carries the media.
     #[arg(long, value_enum, default_value = "p2p")]
     pub topology: Topology,
-    /// Send video from a: a test pattern, or a y4m file in a loop.
-    #[arg(long, value_name = "pattern|FILE.y4m")]
-    pub video: Option<String>,
+    /// What is filmed.
+    #[command(flatten)]
+    pub video: VideoArgs,
     /// Replays a run exactly.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

@@ -2,13 +2,13 @@
 
 use crate::args::{CallArgs, SoundArgs};
 use crate::exit::{Failure, Fault, Outcome};
+use crate::film::Film;
 use crate::lab::Percentiles;
 use crate::participant::{self, Options, Sound, Stayed, Watch};
 use crate::source::{Camera, Voice};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,9 @@ use undertone_engine::{AudioSlotStats, Event, Stats};
 use undertone_io::{Clock, Shutdown, ws};
 use undertone_media::{Sound as Sent, Timestamp, VideoFrame};
 use undertone_sim::score;
+
+/// A recorded film is at least so wide.
+const FILM_WIDTH_LEAST: usize = 640;
 
 /// Sound from a file, a tone or nothing; what is heard is kept by the ear.
 struct Files(Voice);
@@ -36,7 +39,7 @@ struct Screen {
     secs: Option<u64>,
     connected: Option<Timestamp>,
     out: Option<PathBuf>,
-    video: Option<y4m::Writer<BufWriter<File>>>,
+    video: Option<Film>,
     pictures: u64,
     before: Stats,
     looked: Timestamp,
@@ -131,16 +134,16 @@ impl Watch for Screen {
         self.pictures += 1;
         let Some(dir) = &self.out else { return };
         if self.video.is_none() {
-            let header = y4m::Header { width: picture.width, height: picture.height, fps: (30, 1) };
-            self.video = File::create(dir.join("received.y4m"))
-                .ok()
-                .and_then(|file| y4m::Writer::new(BufWriter::with_capacity(1 << 20, file), header).ok());
+            // Pictures begin small where the path is not yet known: a film is larger than the first.
+            let times = FILM_WIDTH_LEAST.div_ceil(picture.width.max(1));
+            let header =
+                y4m::Header { width: picture.width * times, height: picture.height * times, fps: (30, 1) };
+            self.video = Film::create(&dir.join("received.y4m"), header).ok();
         }
-        // A picture of another size cannot go into the same file; it is shown in the figures all the same.
-        if let Some(writer) = &mut self.video
-            && writer.write_frame(picture).is_err()
+        if let Some(film) = &mut self.video
+            && let Err(error) = film.show(picture)
         {
-            tracing::debug!("a picture of {}×{} did not fit received.y4m", picture.width, picture.height);
+            tracing::debug!("received.y4m: {error}");
         }
     }
 }
@@ -155,7 +158,7 @@ pub fn call(args: &CallArgs) -> Outcome {
         })?;
     }
     let mut sound = open_sound(args, to_device)?;
-    let camera = args.video.as_deref().map(Camera::open).transpose()?;
+    let camera = Camera::open(&args.video)?;
     let trust = match &args.trust {
         Some(path) => ws::Trust::Certificate(fs::read(path).map_err(|error| {
             Failure::usage(format!("--trust: {} cannot be read: {error}", path.display()))

@@ -274,7 +274,7 @@ fn stay(
     clock: Clock,
 ) -> Outcome<Left> {
     let mut sound = Turns { voice, which: which as u32, people: people.clone() };
-    let camera = if which == FILMED { Some(Camera::open("pattern")?) } else { None };
+    let camera = (which == FILMED).then(Camera::pattern);
     let mut line = Line {
         bar,
         people,

@@ -9,9 +9,11 @@ mod demo;
 #[cfg(feature = "device")]
 mod device;
 mod exit;
+mod film;
 mod lab;
 mod participant;
 mod report;
+
 mod serve;
 mod source;
 mod web;

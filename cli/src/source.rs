@@ -1,5 +1,6 @@
 //! What a microphone and a camera would give: files in a loop, a tone, silence, a test pattern.
 
+use crate::args::VideoArgs;
 use crate::exit::{Failure, Outcome};
 use std::fs::File;
 use std::io::BufReader;
@@ -83,19 +84,32 @@ enum Source {
 }
 
 impl Camera {
-    /// `pattern`, or a y4m file.
-    pub fn open(name: &str) -> Outcome<Camera> {
-        if name == "pattern" {
-            let config = VideoConfig::default();
-            let source = Source::Pattern(Pattern::new(config.width, config.height));
-            return Ok(Camera { source, config, taken: 0 });
-        }
+    /// What the options name, if anything.
+    pub fn open(args: &VideoArgs) -> Outcome<Option<Camera>> {
+        let camera = match args.video.as_deref() {
+            None => return Ok(None),
+            Some("pattern") => Ok(Camera::pattern()),
+            Some(file) => Camera::file(file),
+        };
+        camera.map(|mut camera| {
+            camera.config.prefer = args.prefer.into();
+            Some(camera)
+        })
+    }
+
+    /// The test pattern.
+    pub fn pattern() -> Camera {
+        let config = VideoConfig::default();
+        let source = Source::Pattern(Pattern::new(config.width, config.height));
+        Camera { source, config, taken: 0 }
+    }
+
+    fn file(name: &str) -> Outcome<Camera> {
         let path = PathBuf::from(name);
         let reader = read_y4m(&path)?;
         let header = reader.header();
         let fps = (header.fps.0.max(1).div_ceil(header.fps.1.max(1))).clamp(1, 60);
-        let config =
-            VideoConfig { width: header.width, height: header.height, fps, ..VideoConfig::default() };
+        let config = VideoConfig::new(header.width, header.height, fps);
         Ok(Camera { source: Source::File { path, reader }, config, taken: 0 })
     }
 

@@ -152,6 +152,22 @@ impl Encoder {
         self.set_option(sys::ENCODER_OPTION_BITRATE, &mut info)
     }
 
+    /// The mean quantiser of the last picture, 0 (fine) to 51 (coarse); 0 before the first.
+    pub fn quantiser(&mut self) -> u32 {
+        let mut statistics = sys::SEncoderStatistics::default();
+        // Without an answer there is none, as before the first picture.
+        let raw = self.raw.as_ptr();
+        // SAFETY: the object is valid, and this option is documented with this type.
+        let code = unsafe {
+            method!(raw, GetOption)(
+                raw,
+                sys::ENCODER_OPTION_GET_STATISTICS,
+                (&raw mut statistics).cast::<c_void>(),
+            )
+        };
+        if code == 0 { statistics.uiAverageFrameQP } else { 0 }
+    }
+
     /// Codes a picture; `None` if it was left out to keep the rate. `force_key` makes it a key frame, which is
     /// never left out. The first picture is one anyway.
     ///

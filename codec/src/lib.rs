@@ -16,6 +16,7 @@ pub mod noise;
 pub mod opus;
 pub mod pattern;
 pub mod resample;
+pub mod scale;
 pub mod stretch;
 pub mod y4m;
 

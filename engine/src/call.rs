@@ -468,6 +468,7 @@ impl Call {
             plan: self.speaker.as_ref().map(AudioSender::plan),
             video_rate: self.camera.as_ref().map_or(Bitrate::ZERO, VideoSender::rate),
             video_frames: self.camera.as_ref().map_or((0, 0), VideoSender::frames),
+            video_coding: self.camera.as_ref().map(VideoSender::coding).unwrap_or_default(),
             resent: self.resent,
             told: self.control.told,
             session: *self.session.stats(),

@@ -1,6 +1,6 @@
 //! What a call is told at its beginning.
 
-use crate::Effort;
+use crate::{Effort, Prefer};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use undertone_media::{Bitrate, SampleRate, Sound};
@@ -36,13 +36,27 @@ pub struct VideoConfig {
     pub height: usize,
     /// Pictures a second.
     pub fps: u32,
-    /// The most that video may take. Default 1.5 Mbit/s, which 720p needs to look good.
+    /// The most that video may take. Default 1.5 Mbit/s up to 360p, 2.5 up to 720p, 4 above.
     pub max_bitrate: Bitrate,
+    /// What gives way where that is not to be had: size or motion. Default size.
+    pub prefer: Prefer,
 }
 
 impl Default for VideoConfig {
     fn default() -> VideoConfig {
-        VideoConfig { width: 640, height: 360, fps: 30, max_bitrate: Bitrate::from_kbps(1500) }
+        VideoConfig::new(640, 360, 30)
+    }
+}
+
+impl VideoConfig {
+    /// Pictures of a size and so many a second, with the bits that they need to look good.
+    pub fn new(width: usize, height: usize, fps: u32) -> VideoConfig {
+        let max_bitrate = match width * height {
+            ..=230_400 => Bitrate::from_kbps(1_500),
+            ..=921_600 => Bitrate::from_kbps(2_500),
+            _ => Bitrate::from_kbps(4_000),
+        };
+        VideoConfig { width, height, fps, max_bitrate, prefer: Prefer::default() }
     }
 }
 

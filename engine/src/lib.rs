@@ -29,7 +29,8 @@ pub use config::{Coding, Config, Role, VideoConfig};
 pub use effort::Effort;
 pub use event::{Event, Failure, Participant, SlotEvent};
 pub use receiver::{Origin, Played};
-pub use stats::{AudioSlotStats, Stats, VideoSlotStats};
+pub use sender::Prefer;
+pub use stats::{AudioSlotStats, Stats, VideoCoding, VideoSlotStats};
 pub use transform::{FrameTransform, Plain};
 
 use std::time::Duration;

@@ -35,6 +35,8 @@ pub struct Stats {
     pub video_rate: Bitrate,
     /// Pictures coded, and of them key frames.
     pub video_frames: (u64, u64),
+    /// How our pictures are coded.
+    pub video_coding: VideoCoding,
     /// Packets sent again on request.
     pub resent: u64,
     /// What the session counted: bad datagrams, replays, forgeries.
@@ -112,4 +114,17 @@ pub struct VideoSlotStats {
     pub undecodable: u64,
     /// How often the picture froze for want of a key frame.
     pub freezes: u64,
+}
+
+/// How our pictures are coded at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VideoCoding {
+    /// Luma width in pixels.
+    pub width: usize,
+    /// Luma height in pixels.
+    pub height: usize,
+    /// Pictures a second at most.
+    pub fps: u32,
+    /// Of the last picture, 0 (fine) to 51 (coarse).
+    pub quantiser: u32,
 }

@@ -2,7 +2,7 @@
 
 use crate::result::ut_result::{self, *};
 use std::ffi::{CStr, c_char};
-use undertone_engine::{Coding, Effort, VideoConfig};
+use undertone_engine::{Coding, Effort, Prefer, VideoConfig};
 use undertone_io::ws::Trust;
 use undertone_media::{Bitrate, SampleRate, Sound};
 use undertone_signaling::url::RoomUrl;
@@ -23,6 +23,11 @@ pub const UT_SPEECH: u32 = 1;
 /// An instrument, a song: mono, the full band up to 20 kHz. Where the path is too thin or lossy a voice is sent instead
 /// until it carries music again, and UT_EVENT_SENDING tells.
 pub const UT_MUSIC: u32 = 2;
+
+/// For ut_options.video_prefer: motion. Pictures become smaller, as faces may.
+pub const UT_SMOOTH: u32 = 1;
+/// Detail. They become fewer, as those of a screen or a page may.
+pub const UT_CLEAR: u32 = 2;
 
 /// The largest picture side: H.264 level 5.1 ends at 4096.
 const MAX_SIDE: u32 = 4096;
@@ -57,7 +62,7 @@ pub struct ut_options {
     pub video_height: u32,
     /// Pictures a second. Default 30.
     pub video_fps: u32,
-    /// The most that pictures may take, in kbit/s. Default 1500.
+    /// The most that pictures may take, in kbit/s. Default 1500 up to 640×360, 2500 up to 1280×720, 4000 above.
     pub video_max_kbps: u32,
     /// How much of the processor coding and decoding speech may take: UT_EFFORT_LOW, UT_EFFORT_MEDIUM or
     /// UT_EFFORT_HIGH. Default medium.
@@ -68,6 +73,8 @@ pub struct ut_options {
     pub sound: u32,
     /// Samples a second of what is pushed and pulled: 16000 or 48000. Default 16000, for music 48000.
     pub sample_rate: u32,
+    /// What our pictures keep longest where the path carries few bits: UT_SMOOTH or UT_CLEAR. Default smooth.
+    pub video_prefer: u32,
 }
 
 /// The same, checked and owned.
@@ -155,15 +162,16 @@ fn video(options: &ut_options) -> Result<VideoConfig, ut_result> {
     if !side(width) || !side(height) || fps > 120 {
         return Err(UT_BAD_ARGUMENT);
     }
-    Ok(VideoConfig {
-        width: width as usize,
-        height: height as usize,
-        fps,
-        max_bitrate: match options.video_max_kbps {
-            0 => default.max_bitrate,
-            kbps => Bitrate::from_kbps(u64::from(kbps)),
-        },
-    })
+    let mut config = VideoConfig::new(width as usize, height as usize, fps);
+    if options.video_max_kbps > 0 {
+        config.max_bitrate = Bitrate::from_kbps(u64::from(options.video_max_kbps));
+    }
+    config.prefer = match options.video_prefer {
+        0 | UT_SMOOTH => Prefer::Smooth,
+        UT_CLEAR => Prefer::Clear,
+        _ => return Err(UT_BAD_ARGUMENT),
+    };
+    Ok(config)
 }
 
 fn or(value: u32, default: u32) -> u32 {
@@ -246,6 +254,7 @@ mod tests {
             dtx: 0,
             sound: 0,
             sample_rate: 0,
+            video_prefer: 0,
         }
     }
 
@@ -270,6 +279,8 @@ mod tests {
         assert_eq!((heard.sound, heard.sample_rate), (Sound::Speech, SampleRate::Full));
         let seen = read(&ut_options { send: UT_VIDEO, ..some() }).unwrap();
         assert_eq!(seen.video, Some(VideoConfig::default()));
+        let clear = read(&ut_options { send: UT_VIDEO, video_prefer: UT_CLEAR, ..some() }).unwrap();
+        assert_eq!(clear.video.map(|video| video.prefer), Some(Prefer::Clear));
     }
 
     #[test]
@@ -281,6 +292,7 @@ mod tests {
         assert_eq!(refused(ut_options { name: c"\xff".as_ptr(), ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { send: 4, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { send: UT_VIDEO, video_width: 641, ..some() }), UT_BAD_ARGUMENT);
+        assert_eq!(refused(ut_options { send: UT_VIDEO, video_prefer: 3, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { audio_slots: u32::MAX, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { effort: 4, ..some() }), UT_BAD_ARGUMENT);
         assert_eq!(refused(ut_options { sound: 3, ..some() }), UT_BAD_ARGUMENT);

@@ -350,6 +350,7 @@ impl Talk {
                 height: 72,
                 fps: 15,
                 max_bitrate: Bitrate::from_kbps(100),
+                ..VideoConfig::default()
             }),
             audio_slots: 2,
             video_slots: 2,

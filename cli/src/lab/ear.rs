@@ -3,6 +3,7 @@
 use super::outcome::{Direction, Percentiles, Recovered, Video, Wire};
 use std::collections::VecDeque;
 use std::time::Duration;
+use undertone_codec::scale::Scaler;
 use undertone_engine::{AudioSlotStats, Origin, Played, Stats};
 use undertone_media::{Bitrate, SampleRate, Timestamp, VideoFrame};
 use undertone_sim::score;
@@ -76,6 +77,7 @@ struct Eye {
     shown: Vec<Timestamp>,
     delays_ms: Vec<f64>,
     psnr_db: Vec<f64>,
+    scaler: Scaler,
     bytes: u64,
 }
 
@@ -119,6 +121,7 @@ impl Ear {
             shown: Vec::new(),
             delays_ms: Vec::new(),
             psnr_db: Vec::new(),
+            scaler: Scaler::new(),
             bytes: 0,
         });
         eye.taken.push_back((number, picture.clone()));
@@ -137,10 +140,10 @@ impl Ear {
             .taken
             .iter()
             .min_by_key(|(_, taken)| taken.captured.micros_from(picture.captured).unsigned_abs());
-        if let Some((_, taken)) = nearest
-            && taken.data.len() == picture.data.len()
-        {
-            eye.psnr_db.push(psnr(taken.y(), picture.y()));
+        if let Some((_, taken)) = nearest {
+            // It is looked at as large as it was filmed.
+            let large = eye.scaler.fit(picture, taken.width, taken.height);
+            eye.psnr_db.push(psnr(taken.y(), large.y()));
         }
         if eye.shown.len() % 90 == 45 && self.stills.len() < 4 {
             self.stills.push((now.as_secs_f64(), picture.clone()));

@@ -99,6 +99,13 @@ pub(super) fn stats_line(direction: &str, ear: &Ear, speaker: &Stats) -> String 
         })),
         "plan_reason": speaker.plan.map(|plan| plan.reason.name()),
         "video_kbps": short(speaker.video_rate.as_kbps_f64()),
+        "video_coding": (speaker.video_frames.0 > 0).then(|| json!({
+            "width": speaker.video_coding.width,
+            "height": speaker.video_coding.height,
+            "fps": speaker.video_coding.fps,
+            "quantiser": speaker.video_coding.quantiser,
+            "key_frames": speaker.video_frames.1,
+        })),
     })
     .to_string()
 }

@@ -6,6 +6,7 @@ use super::outcome::{Direction, LabCall};
 use super::page;
 use crate::args::{LabCallArgs, Topology};
 use crate::exit::{Failure, Fault, Outcome};
+use crate::film::Film;
 use crate::source::{Camera, Voice};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -261,7 +262,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 /// Runs the call of the command line.
 pub fn call(args: &LabCallArgs) -> Outcome {
     let network = Network::parse(&args.network)?;
-    let mut camera = args.video.as_deref().map(Camera::open).transpose()?;
+    let mut camera = Camera::open(&args.video)?;
     let mut lab = Lab::new(args, &network, camera.as_ref().map(|camera| camera.config))?;
     let (mut forth, mut back) = (Ear::new(lab.rate), Ear::new(lab.rate));
     let mut screen = None;
@@ -387,12 +388,10 @@ fn gate(args: &LabCallArgs, result: &Direction) -> Outcome {
     Ok(())
 }
 
-type Screen = y4m::Writer<BufWriter<File>>;
-
 /// Writes what the screen shows at each picture's time: a frozen picture is written again.
 fn write_screen(
     dir: &Path,
-    screen: &mut Option<Screen>,
+    screen: &mut Option<Film>,
     due: &mut Option<Timestamp>,
     now: Timestamp,
     config: VideoConfig,
@@ -402,15 +401,13 @@ fn write_screen(
     let failed = |error: y4m::Y4mError| Failure::usage(format!("{}: {error}", path.display()));
     if screen.is_none() {
         let header = y4m::Header { width: config.width, height: config.height, fps: (config.fps, 1) };
-        *screen = Some(
-            y4m::Writer::new(BufWriter::with_capacity(1 << 20, create(&path)?), header).map_err(failed)?,
-        );
+        *screen = Some(Film::create(&path, header).map_err(failed)?);
         *due = Some(now);
     }
-    let (Some(writer), Some(due)) = (screen, due) else { return Ok(()) };
+    let (Some(screen), Some(due)) = (screen, due) else { return Ok(()) };
     let black = VideoFrame::black(config.width, config.height, now);
     while *due <= now {
-        writer.write_frame(shown.unwrap_or(&black)).map_err(failed)?;
+        screen.show(shown.unwrap_or(&black)).map_err(failed)?;
         *due += Duration::from_micros(1_000_000 / u64::from(config.fps));
     }
     Ok(())

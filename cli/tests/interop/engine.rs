@@ -63,6 +63,7 @@ impl Engine {
                 height: 180,
                 fps: 30,
                 max_bitrate: Bitrate::from_kbps(400),
+                ..VideoConfig::default()
             }),
             audio_slots: 2,
             video_slots: 2,

@@ -1,9 +1,11 @@
 //! The camera's side: pictures in, H.264 frames out.
 
-use crate::VideoConfig;
+use super::ladder::Ladder;
+use crate::{VideoCoding, VideoConfig};
 use std::time::Duration;
 use undertone_codec::CodecError;
 use undertone_codec::h264::{Encoder, EncoderConfig};
+use undertone_codec::scale::Scaler;
 use undertone_media::{Bitrate, DataSize, EncodedFrame, Kind, MediaTime, Timestamp, VideoFrame};
 use undertone_transport::payload::dd;
 use undertone_transport::rtcp::Rtcp;
@@ -42,6 +44,14 @@ pub struct VideoSender {
     pub descriptor: dd::Writer,
     config: VideoConfig,
     encoder: Encoder,
+    /// How the encoder was made.
+    coded: EncoderConfig,
+    ladder: Ladder,
+    scaler: Scaler,
+    /// The size of the camera's pictures, and how many it has taken.
+    filmed: (usize, usize),
+    taken: u32,
+    quantiser: u32,
     rate: Bitrate,
     paused: bool,
     key_wanted: bool,
@@ -62,14 +72,21 @@ impl VideoSender {
     /// `CodecError` if the encoder cannot be made for this size.
     pub fn new(stream: SendStream, config: VideoConfig, rate: Bitrate) -> Result<VideoSender, CodecError> {
         let rate = rate.min(config.max_bitrate).max(LEAST_RATE);
-        let VideoConfig { width, height, fps, .. } = config;
-        let encoder =
-            Encoder::new(EncoderConfig { width, height, fps, bitrate: rate, ..Default::default() })?;
+        let filmed = (config.width, config.height);
+        let ladder = Ladder::new(config.prefer, rate, filmed.0 * filmed.1, config.fps);
+        let coded = coded(&ladder, filmed, config.fps, rate);
+        let encoder = Encoder::new(coded.clone())?;
         Ok(VideoSender {
             stream,
             descriptor: dd::Writer::new(1),
             config,
             encoder,
+            coded,
+            ladder,
+            scaler: Scaler::new(),
+            filmed,
+            taken: 0,
+            quantiser: 0,
             rate,
             paused: false,
             key_wanted: true,
@@ -83,16 +100,30 @@ impl VideoSender {
         })
     }
 
-    /// Codes a picture; `None` if the encoder left it out to keep the rate, or the path carries none.
+    /// Codes a picture; `None` if it was left out to keep the rate, or the path carries none.
     ///
     /// # Errors
-    /// `CodecError` if the picture has the wrong size: the caller's fault.
+    /// `CodecError` if the picture has a size that cannot be coded: the caller's fault.
     pub fn push(&mut self, frame: &VideoFrame) -> Result<Option<(EncodedFrame, u16)>, CodecError> {
         if self.paused {
             return Ok(None);
         }
+        let left_out = self.taken % self.ladder.rung().every != 0;
+        self.taken = self.taken.wrapping_add(1);
+        if left_out {
+            return Ok(None);
+        }
+        self.filmed = (frame.width, frame.height);
+        self.fit()?;
+        let (width, height) = (self.coded.width, self.coded.height);
+        let picture = self.scaler.fit(frame, width, height);
         let key_due = self.last_key.is_none_or(|last| frame.captured.since(last) >= KEY_PAUSE);
-        let Some(coded) = self.encoder.encode(frame, self.key_wanted && key_due)? else { return Ok(None) };
+        let Some(coded) = self.encoder.encode(&picture, self.key_wanted && key_due)? else { return Ok(None) };
+        self.quantiser = self.encoder.quantiser();
+        if !coded.key {
+            let size = DataSize::from_bytes(coded.data.len() as u64);
+            self.ladder.on_picture(self.quantiser, size, width * height);
+        }
         if coded.key {
             self.key_wanted = false;
             self.last_key = Some(frame.captured);
@@ -109,6 +140,17 @@ impl VideoSender {
             EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data },
             number,
         )))
+    }
+
+    /// Makes another encoder if pictures shall have another size or come at another rate. It begins with a key frame.
+    fn fit(&mut self) -> Result<(), CodecError> {
+        let wanted = coded(&self.ladder, self.filmed, self.config.fps, self.rate);
+        let fits = |coded: &EncoderConfig| (coded.width, coded.height, coded.fps);
+        if fits(&wanted) != fits(&self.coded) {
+            self.encoder = Encoder::new(wanted.clone())?;
+            self.coded = wanted;
+        }
+        Ok(())
     }
 
     /// Whether so much of pictures and their repair, which takes so long to send, is worth less than a key frame. Then
@@ -160,6 +202,7 @@ impl VideoSender {
         if !near && self.encoder.set_bitrate(rate).is_ok() {
             self.rate = rate;
         }
+        self.ladder.adapt(now, self.rate, self.filmed.0 * self.filmed.1, self.config.fps);
     }
 
     /// The rate in force; zero while the path carries no pictures.
@@ -172,11 +215,23 @@ impl VideoSender {
         (self.frames, self.keys)
     }
 
+    /// How they are coded.
+    pub fn coding(&self) -> VideoCoding {
+        let EncoderConfig { width, height, fps, .. } = self.coded;
+        VideoCoding { width, height, fps, quantiser: self.quantiser }
+    }
+
     /// A sender report: what ties the pictures to the sound.
     pub fn report(&self, now: Timestamp, ntp: u64) -> Option<Rtcp> {
         let (time, captured) = self.last?;
         Some(self.stream.sender_report(ntp, time + ticks(now.since(captured))))
     }
+}
+
+fn coded(ladder: &Ladder, filmed: (usize, usize), fps: u32, bitrate: Bitrate) -> EncoderConfig {
+    let rung = ladder.rung();
+    let (width, height) = rung.size(filmed.0, filmed.1);
+    EncoderConfig { width, height, fps: (fps / rung.every).max(1), bitrate, ..EncoderConfig::default() }
 }
 
 fn ticks(span: Duration) -> u64 {
@@ -195,7 +250,8 @@ mod tests {
 
     fn camera() -> VideoSender {
         let stream = SendStream::new(SendConfig::new(Ssrc(1), 102, 90_000, 1));
-        let config = VideoConfig { width: 64, height: 64, fps: 30, max_bitrate: Bitrate::from_kbps(1_000) };
+        let max_bitrate = Bitrate::from_kbps(1_000);
+        let config = VideoConfig { width: 64, height: 64, max_bitrate, ..VideoConfig::default() };
         VideoSender::new(stream, config, Bitrate::from_kbps(500)).unwrap()
     }
 
