@@ -222,6 +222,11 @@ impl FrameBuffer {
             && !self.parts.values().any(|part| part.facts.key)
     }
 
+    /// A key frame waits to be shown, or to be whole: who needs one need not ask.
+    pub fn has_key(&self) -> bool {
+        self.ready.iter().any(|frame| frame.key) || self.parts.values().any(|part| part.facts.key)
+    }
+
     /// Delays pictures at least by so much above the fastest path (see [`crate::sync`]).
     pub fn hold(&mut self, floor: Duration) {
         self.floor = floor;

@@ -127,8 +127,8 @@ impl VideoReceiver {
 
     /// True if a key frame is to be asked for now; it counts as asked for.
     pub fn ask_key(&mut self, now: Timestamp) -> bool {
-        let wanted =
-            self.stream.stats().received > 0 && (self.buffer.wants_key() || self.decoder.needs_key());
+        let lost = self.decoder.needs_key() && !self.buffer.has_key();
+        let wanted = self.stream.stats().received > 0 && (self.buffer.wants_key() || lost);
         let due = self.asked.is_none_or(|asked| now.since(asked) >= KEY_INTERVAL);
         if wanted && due {
             self.asked = Some(now);

@@ -4,7 +4,7 @@ use super::ladder::Ladder;
 use crate::{VideoCoding, VideoConfig};
 use std::time::Duration;
 use undertone_codec::CodecError;
-use undertone_codec::h264::{Encoder, EncoderConfig};
+use undertone_codec::h264::{Coded, Encoder, EncoderConfig};
 use undertone_codec::scale::Scaler;
 use undertone_media::{Bitrate, DataSize, EncodedFrame, Kind, MediaTime, Timestamp, VideoFrame};
 use undertone_transport::payload::dd;
@@ -29,6 +29,10 @@ const LIMIT_PERMILLE: u64 = 900;
 /// Between two key frames at least: each costs as much as many pictures, and who asks twice, or at the same
 /// time as another, is helped by one.
 const KEY_PAUSE: Duration = Duration::from_millis(400);
+
+/// The first picture of an encoder is to take no longer to send, and is blurred for that by this much at most.
+const FIRST_TAKES: Duration = Duration::from_millis(150);
+const BLUR_MOST: usize = 4;
 
 /// What takes longer to send is not worth repairing if a key frame is smaller: when a path becomes thin, more is lost at
 /// once than it carries in a second.
@@ -114,15 +118,12 @@ impl VideoSender {
             return Ok(None);
         }
         self.filmed = (frame.width, frame.height);
-        self.fit()?;
-        let (width, height) = (self.coded.width, self.coded.height);
-        let picture = self.scaler.fit(frame, width, height);
         let key_due = self.last_key.is_none_or(|last| frame.captured.since(last) >= KEY_PAUSE);
-        let Some(coded) = self.encoder.encode(&picture, self.key_wanted && key_due)? else { return Ok(None) };
+        let Some(coded) = self.encode(frame, self.key_wanted && key_due)? else { return Ok(None) };
         self.quantiser = self.encoder.quantiser();
         if !coded.key {
             let size = DataSize::from_bytes(coded.data.len() as u64);
-            self.ladder.on_picture(self.quantiser, size, width * height);
+            self.ladder.on_picture(self.quantiser, size, self.coded.width * self.coded.height);
         }
         if coded.key {
             self.key_wanted = false;
@@ -142,15 +143,30 @@ impl VideoSender {
         )))
     }
 
-    /// Makes another encoder if pictures shall have another size or come at another rate. It begins with a key frame.
-    fn fit(&mut self) -> Result<(), CodecError> {
+    /// Codes a picture in the size of the ladder's rung: in a new one with another encoder, which begins with a key frame.
+    fn encode(&mut self, frame: &VideoFrame, key: bool) -> Result<Option<Coded>, CodecError> {
         let wanted = coded(&self.ladder, self.filmed, self.config.fps, self.rate);
         let fits = |coded: &EncoderConfig| (coded.width, coded.height, coded.fps);
-        if fits(&wanted) != fits(&self.coded) {
-            self.encoder = Encoder::new(wanted.clone())?;
-            self.coded = wanted;
+        if self.frames > 0 && fits(&wanted) == fits(&self.coded) {
+            let picture = self.scaler.fit(frame, wanted.width, wanted.height);
+            return self.encoder.encode(&picture, key);
         }
-        Ok(())
+        self.coded = wanted;
+        let (width, height) = (self.coded.width, self.coded.height);
+        let mut blur = 1;
+        loop {
+            // An encoder knows its first picture least. What turns out to take long to send is blurred, and comes into focus
+            // with the pictures after it, which are on time then.
+            self.encoder = Encoder::new(self.coded.clone())?;
+            let picture = self.scaler.fit(frame, width / blur / 2 * 2, height / blur / 2 * 2);
+            let picture = self.scaler.fit(&picture, width, height);
+            let first = self.encoder.encode(&picture, key)?;
+            let size = first.as_ref().map_or(0, |coded| coded.data.len() as u64);
+            if blur == BLUR_MOST || DataSize::from_bytes(size) / self.rate <= FIRST_TAKES {
+                return Ok(first);
+            }
+            blur *= 2;
+        }
     }
 
     /// Whether so much of pictures and their repair, which takes so long to send, is worth less than a key frame. Then
