@@ -38,6 +38,8 @@ const SPEECH_MOST: Bitrate = Bitrate::from_kbps(90);
 const SPEECH_MOST_LOSSY: Bitrate = Bitrate::from_kbps(112);
 /// Outages are mended by all that is sent after them.
 const SPEECH_MOST_OUTAGES: Bitrate = Bitrate::from_kbps(130);
+/// Beside pictures protection that gains little costs them much: a sixth of the path, or this.
+const SPEECH_BESIDE: Bitrate = Bitrate::from_kbps(64);
 const MANY_LOST: u16 = 600;
 /// From the microphone's step to the speaker's, codec included, without the path.
 const DEVICE_DELAY: Duration = Duration::from_millis(17);
@@ -374,7 +376,8 @@ impl Call {
         let estimate = self.path.estimate();
         let overhead = self.path.overhead(&self.session);
         let mut left = estimate.saturating_sub(control::FEEDBACK_ALLOWANCE);
-        let path = self.speech_path(left);
+        let shown = self.camera.as_ref().is_some_and(|camera| camera.rate() > Bitrate::ZERO);
+        let path = self.speech_path(if shown { left.min((left / 6).max(SPEECH_BESIDE)) } else { left });
         if let Some(speaker) = &mut self.speaker {
             speaker.adapt(now, &path, left.min(MUSIC_MOST));
             let sound = speaker.sending();
