@@ -264,12 +264,16 @@ impl Link {
 
     /// Sends a packet again that went out through a slot. False if it may not, or just did.
     pub(crate) fn resend(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>) -> bool {
-        // Viewers ask until the picture comes. What they ask for less than a round trip after it left may be on its way.
-        let pause = self.rtt.unwrap_or(DEFAULT_RTT) + self.pacer.wait(now, Priority::Rtx);
+        let rtt = self.rtt.unwrap_or(DEFAULT_RTT);
+        let wait = self.pacer.wait(now, Priority::Rtx);
         let Some(outgoing) = self.slots.get_mut(slot) else { return false };
-        let (pause, copies) = match outgoing.config.kind {
-            Kind::Audio => (RESEND_APART, 1),
-            Kind::Video => (pause, Copies::against(self.losses.permille()).answer),
+        let (pause, copies) = match (outgoing.config.kind, self.feedback) {
+            (Kind::Audio, _) => (RESEND_APART, 1),
+            // Our own viewers ask until the picture comes. What they ask for less than a round trip after it left may be
+            // on its way.
+            (Kind::Video, Some(Format::Ccfb)) => (rtt + wait, Copies::against(self.losses.permille()).answer),
+            // Browsers wait for a round trip, as they know it, before they ask again: each request counts.
+            (Kind::Video, _) => (rtt / 2 + wait, Copies::of_rare_answers(self.losses.permille())),
         };
         let size = packet.payload.len() as u64 * u64::from(copies);
         if self.resend_allowance < size {
