@@ -3,7 +3,7 @@
 use crate::args::{CallArgs, SoundArgs};
 use crate::exit::{Failure, Fault, Outcome};
 use crate::film::Film;
-use crate::lab::Percentiles;
+use crate::lab::{Percentiles, frozen};
 use crate::participant::{self, Options, Sound, Stayed, Watch};
 use crate::source::{Camera, Voice};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -236,6 +236,17 @@ fn mos(stats: &Stats) -> f64 {
     score::mos(delay.as_secs_f64() * 1000.0, lost)
 }
 
+/// Share of the time since its first picture in which the busiest slot stood still; none before it had two.
+fn frozen_ratio(stayed: &Stayed) -> Option<f64> {
+    let slots = 0..stayed.stats.video.len();
+    let shown = |slot| stayed.shown.iter().filter(move |(of, _)| *of == slot).map(|(_, at)| *at);
+    let busiest = slots.max_by_key(|&slot| shown(slot).count())?;
+    let moments: Vec<Timestamp> = shown(busiest).chain([stayed.span.1]).collect();
+    let span = moments.last()?.since(*moments.first()?).as_secs_f64();
+    let usual = span / (moments.len() - 1) as f64;
+    (moments.len() > 2).then(|| frozen(&moments, usual).as_secs_f64() / span)
+}
+
 /// Packets that never came, in percent of those that should have.
 fn lost_percent(audio: &AudioSlotStats) -> f64 {
     let missing = audio.lost.saturating_sub(audio.repaired);
@@ -269,6 +280,7 @@ fn report(args: &CallArgs, stayed: &Stayed, out: Option<&Path>) {
                 "decoded_per_slot": stats.video.iter().map(|video| video.decoded).collect::<Vec<u64>>(),
                 "undecodable": stats.video.iter().map(|video| video.undecodable).sum::<u64>(),
                 "fps": pictures as f64 / secs,
+                "frozen_ratio": frozen_ratio(stayed),
                 "delay_ms": Percentiles::of(&stayed.video_delays.iter().map(|it| millis(*it)).collect::<Vec<f64>>()),
             },
             "mos": mos(stats),

@@ -14,7 +14,7 @@ mod run;
 mod speech;
 
 pub use congestion::congestion;
-pub use ear::Ear;
+pub use ear::{Ear, frozen};
 pub use jitter::jitter;
 pub use network::Network;
 pub use outcome::{Direction, Percentiles};

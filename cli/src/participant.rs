@@ -68,6 +68,8 @@ pub struct Stayed {
     pub span: (Timestamp, Timestamp),
     /// Camera to screen, in ms, of each picture shown.
     pub video_delays: Vec<Duration>,
+    /// In which slot each picture was shown, and when.
+    pub shown: Vec<(usize, Timestamp)>,
 }
 
 struct Body<'a> {
@@ -85,6 +87,7 @@ struct Body<'a> {
     leaving: Option<Timestamp>,
     ear: Ear,
     video_delays: Vec<Duration>,
+    shown: Vec<(usize, Timestamp)>,
     failure: Option<CallFailure>,
     trouble: Option<Failure>,
 }
@@ -140,6 +143,7 @@ impl Hook<Call> for Body<'_> {
             return ControlFlow::Break(());
         }
         while let Some((slot, picture)) = call.pull_video() {
+            self.shown.push((slot, beat.now));
             self.watch.picture(beat.now, slot, &picture);
         }
         if beat.now.since(self.sampled) >= SAMPLE {
@@ -214,6 +218,7 @@ pub fn join(
         leaving: None,
         ear: Ear::new(options.rate),
         video_delays: Vec::new(),
+        shown: Vec::new(),
         failure: None,
         trouble: None,
     };
@@ -236,6 +241,7 @@ pub fn join(
         ear: body.ear,
         span: (began, clock.now()),
         video_delays: body.video_delays,
+        shown: body.shown,
     })
 }
 

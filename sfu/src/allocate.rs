@@ -32,7 +32,7 @@ const TOLERANCE_PERMILLE: u64 = 1100;
 /// A picture that is not far over the estimate plays on for so long: its publisher has been told to be
 /// slower (`ceiling`).
 const PATIENCE: Duration = Duration::from_millis(2500);
-/// Share of the estimate that is far over it.
+/// Share of what the link carries that is far over it.
 const FAR_PERMILLE: u64 = 1600;
 
 /// What is known of a subscriber's link.
@@ -40,8 +40,12 @@ const FAR_PERMILLE: u64 = 1600;
 pub(crate) struct Capacity {
     /// The estimator's.
     pub(crate) estimate: Bitrate,
+    /// What arrived lately: the estimate may lie below that while a queue drains.
+    pub(crate) acked: Bitrate,
     /// It has queued or dropped lately.
     pub(crate) congested: bool,
+    /// It did so just now.
+    pub(crate) pressed: bool,
     /// It may be dropping what is above the estimate; only keeping to that will tell.
     pub(crate) losing: bool,
     /// Share of packets lost lately.
@@ -111,7 +115,7 @@ impl Allocator {
         }
         let patient = !link.losing
             && self.over.is_some_and(|since| now.since(since) < PATIENCE)
-            && wanted <= link.estimate.permille(FAR_PERMILLE);
+            && wanted <= link.estimate.max(link.acked).permille(FAR_PERMILLE);
         let mut used = audio;
         let mut full = false;
         let mut play = Vec::with_capacity(demands.len());
@@ -124,8 +128,10 @@ impl Allocator {
             } else if demand.playing {
                 (bearable || !link.congested || patient) && !(failed && last_playing == Some(at))
             } else {
-                // One trial at a time: the next waits for its outcome.
-                self.trial.is_none() && !link.congested && (fits || now >= self.retry_at)
+                // One trial at a time: the next waits for its outcome. What fits need not wait until the alarm is
+                // forgotten: its publisher has been told to be slower (`ceiling`), and a drained queue is no reason.
+                let may = if fits { !link.pressed } else { !link.congested && now >= self.retry_at };
+                self.trial.is_none() && may
             };
             if demand.playing && !keep && !full {
                 if self.trial.take().is_some() {
@@ -155,7 +161,8 @@ mod tests {
     }
 
     fn link(estimate: u64, congested: bool) -> Capacity {
-        Capacity { estimate: kbps(estimate), congested, losing: false, loss_permille: 0 }
+        let estimate = kbps(estimate);
+        Capacity { estimate, acked: estimate, congested, pressed: congested, losing: false, loss_permille: 0 }
     }
 
     fn playing(rates: &[u64]) -> Vec<Demand> {
@@ -190,6 +197,29 @@ mod tests {
         assert_eq!(subscriber.allocate(now(500), link(100, false), kbps(30), &paused), [false]);
         // The estimator found that the losses had another cause.
         assert_eq!(subscriber.allocate(now(1000), link(600, false), kbps(30), &paused), [true]);
+    }
+
+    #[test]
+    fn what_fits_again_plays_once_the_queue_has_drained() {
+        let mut subscriber = Allocator::default();
+        let paused = |rate| [Demand { rate: kbps(rate), playing: false }];
+        let now = Timestamp::from_millis;
+        assert_eq!(subscriber.allocate(now(0), link(300, true), kbps(30), &playing(&[700])), [false]);
+        // The publisher has been told, and is slower.
+        assert_eq!(subscriber.allocate(now(250), link(300, true), kbps(30), &paused(200)), [false]);
+        let drained = Capacity { pressed: false, ..link(300, true) };
+        assert_eq!(subscriber.allocate(now(500), drained, kbps(30), &paused(500)), [false]);
+        assert_eq!(subscriber.allocate(now(750), drained, kbps(30), &paused(200)), [true]);
+    }
+
+    #[test]
+    fn what_the_link_has_just_carried_is_not_far_over_it() {
+        let mut subscriber = Allocator::default();
+        // The estimate is low so that the queue drains.
+        let draining = Capacity { acked: kbps(450), ..link(300, true) };
+        assert_eq!(subscriber.allocate(Timestamp::ZERO, draining, kbps(30), &playing(&[600])), [true]);
+        let thin = Capacity { acked: kbps(300), ..draining };
+        assert_eq!(subscriber.allocate(Timestamp::ZERO, thin, kbps(30), &playing(&[600])), [false]);
     }
 
     #[test]

@@ -13,9 +13,29 @@ use undertone_media::{Bitrate, Timestamp};
 const RENEWAL: Duration = Duration::from_secs(1);
 /// A change by more than this share is told at once.
 const STEP_PERMILLE: u64 = 50;
+/// A picture that takes no more than this of its share of a link is far from any limit: an estimate is believed up to twice
+/// what it has shown, and some more.
+const MODEST_PERMILLE: u64 = 300;
+/// By how much a picture may grow at once on a link that has shown a limit, and beyond its share on one that has not.
+const GROWTH_PERMILLE: u64 = 1500;
+const LEEWAY_PERMILLE: u64 = 1100;
 /// Told when there is no limit any more, and how often.
 const UNLIMITED: Bitrate = Bitrate::from_kbps(50_000);
 const RELEASES: u8 = 3;
+
+/// What a link limits a picture to of which it leaves `share`; `None`: to nothing that matters.
+///
+/// Where the link has shown a limit, or the picture is paused until it fits, it `must` keep to its share. An estimate that
+/// grows under a picture below it soon promises too much, so each step shows first that it is carried.
+/// Elsewhere a picture keeps what it has and does not outrun the estimate: on a good uplink it would double before a full
+/// queue could tell, and then all of it would have to stop.
+pub(crate) fn limit(share: Bitrate, rate: Bitrate, must: bool) -> Option<Bitrate> {
+    let modest = share.permille(MODEST_PERMILLE);
+    if must {
+        return Some(rate.permille(GROWTH_PERMILLE).max(modest).min(share));
+    }
+    (rate > modest).then(|| share.max(rate.permille(LEEWAY_PERMILLE)))
+}
 
 /// What one publisher was told.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +71,21 @@ impl Ceiling {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_keeps_what_it_has_and_does_not_outrun_its_share() {
+        let kbps = Bitrate::from_kbps;
+        assert_eq!(limit(kbps(300), kbps(80), false), None, "far from its share");
+        assert_eq!(limit(kbps(300), kbps(200), false), Some(kbps(300)));
+        assert_eq!(
+            limit(kbps(300), kbps(1_000), false),
+            Some(kbps(1_100)),
+            "nothing shows that it is too much"
+        );
+        assert_eq!(limit(kbps(300), kbps(1_000), true), Some(kbps(300)));
+        assert_eq!(limit(kbps(900), kbps(400), true), Some(kbps(600)), "the estimate is ahead");
+        assert_eq!(limit(kbps(900), kbps(0), true), Some(kbps(270)), "a still picture may begin to move");
+    }
 
     #[test]
     fn changes_are_told_at_once_and_limits_renewed() {

@@ -7,9 +7,10 @@
 //! judges each subscriber's link.
 
 use crate::allocate::Demand;
+use crate::ceiling;
 use crate::link::Arrival;
 use crate::outbox::Outbox;
-use crate::outgoing::Verdict;
+use crate::outgoing::{Outgoing, Verdict};
 use crate::rewrite::SourceId;
 use crate::room::Room;
 use crate::source::{Relayed, Source};
@@ -235,10 +236,11 @@ impl Room {
             return;
         }
         let Some(link) = self.participants.get_mut(at).and_then(|p| p.link.as_mut()) else { return };
-        let share = link.share(now, audio, demands.len() as u64);
-        for &slot in &slots {
+        let (share, limited) = (link.share(audio, demands.len() as u64), link.is_limited(now));
+        for (&slot, demand) in slots.iter().zip(&demands) {
             if let Some(slot) = link.slots.get_mut(slot) {
-                slot.limit = share;
+                slot.limit =
+                    share.and_then(|share| ceiling::limit(share, demand.rate, limited || !demand.playing));
             }
         }
         let play = link.allocator.allocate(now, capacity, audio, &demands);
@@ -258,7 +260,8 @@ impl Room {
     }
 
     /// Tells participant `at` how fast its pictures may be: as the weakest link that gets them allows, but
-    /// never so slow that they are of no use to all others. A link that cannot carry even that goes without.
+    /// never so slow that they are of no use to all others. A link that cannot carry even that goes without; where
+    /// nobody else gets them, they wait for it as slow as that.
     fn advise(&mut self, now: Timestamp, at: usize) {
         let tracks =
             self.participants.get(at).and_then(|p| p.link.as_ref()).map_or(0, |link| link.tracks.len());
@@ -267,10 +270,15 @@ impl Room {
                 continue;
             };
             let routes = std::mem::take(&mut source.routes);
-            let limits = routes.iter().filter_map(|&(to, slot)| {
-                let slot = self.participants.get(to)?.link.as_ref()?.slots.get(slot)?;
+            let slots = || {
+                routes
+                    .iter()
+                    .filter_map(|&(to, slot)| self.participants.get(to)?.link.as_ref()?.slots.get(slot))
+            };
+            let watched = slots().any(Outgoing::playing);
+            let limits = slots().filter_map(|slot| {
                 let limit = slot.limit?;
-                (slot.playing() || limit >= LEAST_PICTURE).then_some(limit.max(LEAST_PICTURE))
+                (slot.playing() || limit >= LEAST_PICTURE || !watched).then_some(limit.max(LEAST_PICTURE))
             });
             let limit = limits.min();
             if let Some(source) = self.source_at(at, track) {

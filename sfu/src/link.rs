@@ -35,8 +35,10 @@ const REPORT_AUDIO: Duration = Duration::from_millis(2500);
 const PACING_PERMILLE: u64 = 2500;
 /// How long congestion is remembered when video is allocated.
 const CONGESTION_MEMORY: Duration = Duration::from_secs(2);
-/// And when publishers are told what it leaves for their pictures.
-const LIMIT_MEMORY: Duration = Duration::from_secs(10);
+/// And when what fits is resumed: two reports at least.
+const PRESSURE_MEMORY: Duration = Duration::from_millis(400);
+/// And when publishers must keep to what it leaves for their pictures: let go, they would fill the queue again.
+const LIMIT_MEMORY: Duration = Duration::from_secs(60);
 /// Share of the estimate for pictures and their repair: an encoder overshoots now and then.
 const PICTURES_PERMILLE: u64 = 900;
 /// SSRCs that one participant may send before further new ones are ignored.
@@ -264,12 +266,16 @@ impl Link {
 
     /// Sends a packet again that went out through a slot. False if it may not, or just did.
     pub(crate) fn resend(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>) -> bool {
-        // Viewers ask until the picture comes. What they ask for less than a round trip after it left may be on its way.
-        let pause = self.rtt.unwrap_or(DEFAULT_RTT) + self.pacer.wait(now, Priority::Rtx);
+        let rtt = self.rtt.unwrap_or(DEFAULT_RTT);
+        let wait = self.pacer.wait(now, Priority::Rtx);
         let Some(outgoing) = self.slots.get_mut(slot) else { return false };
-        let (pause, copies) = match outgoing.config.kind {
-            Kind::Audio => (RESEND_APART, 1),
-            Kind::Video => (pause, Copies::against(self.losses.permille()).answer),
+        let (pause, copies) = match (outgoing.config.kind, self.feedback) {
+            (Kind::Audio, _) => (RESEND_APART, 1),
+            // Our own viewers ask until the picture comes. What they ask for less than a round trip after it left may be
+            // on its way.
+            (Kind::Video, Some(Format::Ccfb)) => (rtt + wait, Copies::against(self.losses.permille()).answer),
+            // Browsers wait for a round trip, as they know it, before they ask again: each request counts.
+            (Kind::Video, _) => (rtt / 2 + wait, Copies::of_rare_answers(self.losses.permille())),
         };
         let size = packet.payload.len() as u64 * u64::from(copies);
         if self.resend_allowance < size {
@@ -436,15 +442,19 @@ impl Link {
     pub(crate) fn capacity(&self, now: Timestamp) -> Option<Capacity> {
         self.feedback?;
         let congested = self.congested.is_some_and(|at| now.since(at) < CONGESTION_MEMORY);
-        let bwe::State { on_trial, loss_permille, .. } = self.cc.state();
-        Some(Capacity { estimate: self.cc.estimate(), congested, losing: on_trial, loss_permille })
+        let pressed = self.congested.is_some_and(|at| now.since(at) < PRESSURE_MEMORY);
+        let bwe::State { on_trial: losing, loss_permille, acked, .. } = self.cc.state();
+        Some(Capacity { estimate: self.cc.estimate(), acked, congested, pressed, losing, loss_permille })
     }
 
-    /// What each of so many pictures may take of the link beside `audio`; `None` if it has shown no limit
-    /// lately. An estimate that has not yet grown is none.
-    pub(crate) fn share(&self, now: Timestamp, audio: Bitrate, pictures: u64) -> Option<Bitrate> {
+    /// The link has lately shown what it carries. An estimate that has not yet grown shows nothing.
+    pub(crate) fn is_limited(&self, now: Timestamp) -> bool {
+        self.congested.is_some_and(|at| now.since(at) < LIMIT_MEMORY)
+    }
+
+    /// What each of so many pictures may take of the estimate beside `audio`; `None` if the peer gives no feedback.
+    pub(crate) fn share(&self, audio: Bitrate, pictures: u64) -> Option<Bitrate> {
         self.feedback?;
-        self.congested.filter(|at| now.since(*at) < LIMIT_MEMORY)?;
         // What is lost is sent again, twice.
         let repairs = 2 * u64::from(self.cc.state().loss_permille.min(200));
         let left = self.cc.estimate().permille(PICTURES_PERMILLE - repairs).saturating_sub(audio);

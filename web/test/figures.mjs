@@ -35,6 +35,18 @@ async function look(page) {
       frames_decoded: sum('inbound-rtp', 'video', 'framesDecoded'),
       frames_dropped: sum('inbound-rtp', 'video', 'framesDropped'),
       freezes: sum('inbound-rtp', 'video', 'freezeCount'),
+      frozen: sum('inbound-rtp', 'video', 'totalFreezesDuration'),
+      nacks_sent: sum('inbound-rtp', '', 'nackCount'),
+      plis_sent: sum('inbound-rtp', 'video', 'pliCount'),
+      nacks_received: sum('outbound-rtp', '', 'nackCount'),
+      plis_received: sum('outbound-rtp', 'video', 'pliCount'),
+      key_frames_sent: sum('outbound-rtp', 'video', 'keyFramesEncoded'),
+      video_resent: sum('outbound-rtp', 'video', 'retransmittedPacketsSent'),
+      audio_waited: sum('inbound-rtp', 'audio', 'jitterBufferDelay'),
+      audio_emitted: sum('inbound-rtp', 'audio', 'jitterBufferEmittedCount'),
+      video_waited: sum('inbound-rtp', 'video', 'jitterBufferDelay'),
+      video_emitted: sum('inbound-rtp', 'video', 'jitterBufferEmittedCount'),
+      available_kbps: pair.availableOutgoingBitrate / 1000,
     };
   })()`);
 }
@@ -46,6 +58,7 @@ export async function watch(page, seconds) {
   const end = await look(page);
   const during = end.seconds - start.seconds;
   const change = (name) => end[name] - start[name];
+  const mean = (total, count) => Math.round(1000 * change(total) / Math.max(1, change(count)));
   const per = (name) => Math.round(10 * change(name) / during) / 10;
   return {
     seconds: Math.round(during * 10) / 10,
@@ -58,5 +71,11 @@ export async function watch(page, seconds) {
     audio_energy: change('energy'),
     fps_sent: per('frames_sent'), fps_decoded: per('frames_decoded'),
     frames_dropped: change('frames_dropped'), freezes: change('freezes'),
+    frozen_percent: Math.round(1000 * change('frozen') / during) / 10,
+    nacks_sent: change('nacks_sent'), plis_sent: change('plis_sent'),
+    nacks_received: change('nacks_received'), plis_received: change('plis_received'),
+    key_frames_sent: change('key_frames_sent'), video_resent: change('video_resent'),
+    audio_buffer_ms: mean('audio_waited', 'audio_emitted'), video_buffer_ms: mean('video_waited', 'video_emitted'),
+    available_kbps: Math.round(end.available_kbps),
   };
 }

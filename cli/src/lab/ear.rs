@@ -248,14 +248,10 @@ impl Ear {
     pub fn video(&self, end: Timestamp, capacity: Option<Bitrate>) -> Option<Video> {
         let eye = self.eye.as_ref()?;
         let span = end.since(eye.started).as_secs_f64().max(1e-9);
-        // A freeze is a gap of more than three usual ones, or of one and 150 ms (W3C webrtc-stats).
-        let usual = 1.0 / f64::from(eye.fps);
-        let longest = (3.0 * usual).max(usual + 0.15);
         let mut edges = vec![eye.started];
         edges.extend(&eye.shown);
         edges.push(end);
-        let gaps = edges.windows(2).map(|pair| pair[1].since(pair[0]).as_secs_f64());
-        let frozen: f64 = gaps.filter(|&gap| gap > longest).sum();
+        let frozen = frozen(&edges, 1.0 / f64::from(eye.fps)).as_secs_f64();
         Some(Video {
             fps: eye.shown.len() as f64 / span,
             freeze_ratio: (frozen / span).min(1.0),
@@ -287,6 +283,14 @@ impl Ear {
             .filter(|sample| sample.secs > from.as_secs_f64() && sample.secs <= to.as_secs_f64());
         mean(&between.map(|sample| sample.received_kbps).collect::<Vec<f64>>())
     }
+}
+
+/// How long pictures stood still that came at these moments, mostly `usual` seconds apart: all gaps of more than three
+/// usual ones, or of one and 150 ms if that is more (W3C webrtc-stats, `freezeCount`).
+pub fn frozen(moments: &[Timestamp], usual: f64) -> Duration {
+    let longest = (3.0 * usual).max(usual + 0.15);
+    let gaps = moments.windows(2).map(|pair| pair[1].since(pair[0]));
+    gaps.filter(|gap| gap.as_secs_f64() > longest).sum()
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -6,6 +6,8 @@
 
 /// Of a thousand answers, no more may fail.
 const ANSWERS_FAIL: u64 = 300;
+/// Of those to a browser: it asks once a round trip, so that each lost answer costs a round trip more.
+const RARE_ANSWERS_FAIL: u64 = 100;
 /// Of a thousand packets, no more may be missing at first.
 const MISSING: u64 = 400;
 /// Copies at the same time, at most.
@@ -33,6 +35,11 @@ impl Copies {
         let permille = u64::from(first) * 1_000 + missing * u64::from(answer) * 1_000 / (1_000 - fail);
         Copies { first, answer, permille }
     }
+
+    /// How often answers are sent on such a path to one who waits for each before it asks again, as browsers do.
+    pub fn of_rare_answers(lost: u32) -> u32 {
+        until(u64::from(lost).min(MOST_LOST), RARE_ANSWERS_FAIL).0
+    }
 }
 
 /// How many copies it takes until at most `bearable` of a thousand packets lose them all, and how many then do.
@@ -44,4 +51,16 @@ fn until(lost: u64, bearable: u64) -> (u32, u64) {
         copies += 1;
     }
     (copies, fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_rarely_gets_more_at_once() {
+        let of_rare = |lost| Copies::of_rare_answers(lost);
+        assert_eq!([0, 50, 200, 400].map(of_rare), [1, 1, 2, 3]);
+        assert!((0..=1000).all(|lost| of_rare(lost) >= Copies::against(lost).answer));
+    }
 }
