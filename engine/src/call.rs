@@ -352,7 +352,8 @@ impl Call {
         self.decode_video(now);
         self.report(now);
         self.adapt(now);
-        self.path.send_due(now, &mut self.session);
+        let padded = self.camera.as_mut().map(|camera| &mut camera.stream);
+        self.path.send_due(now, &mut self.session, padded);
         self.drain_session(now);
     }
 
@@ -386,7 +387,12 @@ impl Call {
         if let Some(camera) = &mut self.camera {
             // Headers are a few percent of a video packet, and an encoder overshoots now and then. What is lost is
             // sent again until it comes.
-            camera.adapt(now, left.permille(900), self.path.copies().permille);
+            let copies = self.path.copies().permille;
+            camera.adapt(now, left.permille(900), copies);
+            let pictures = if self.video_muted { Bitrate::ZERO } else { camera.wanted().permille(copies * 10 / 9) };
+            let rest = estimate.saturating_sub(left);
+            // Who sends no pictures asks for nothing.
+            self.path.want(if pictures == Bitrate::ZERO { Bitrate::ZERO } else { rest + pictures });
         }
     }
 
@@ -438,7 +444,7 @@ impl Call {
                     }
                     self.events.push_back(Event::Connected { setup });
                 }
-                session::Output::PathChanged(_) => {}
+                session::Output::PathChanged(_) => self.path.on_route_change(),
                 session::Output::Failed(TransportError::PeerClosed) => {
                     if !self.over {
                         self.over = true;

@@ -20,6 +20,9 @@ use undertone_transport::rtcp::{self, Rtcp};
 /// The slowest picture that a publisher is asked for.
 const LEAST_PICTURE: Bitrate = Bitrate::from_kbps(200);
 
+/// So much of what all pictures take a link is asked for while some are paused, in thousandths: they change.
+const WANTED_PERMILLE: u64 = 1_300;
+
 impl Room {
     /// A decrypted RTP packet came from participant `at`.
     pub(crate) fn on_rtp(&mut self, now: Timestamp, at: usize, packet: &[u8], out: &mut Outbox) {
@@ -242,6 +245,10 @@ impl Room {
             }
         }
         let play = link.allocator.allocate(now, capacity, audio, &demands);
+        // What is paused comes back when the link is found to carry it: with sound alone it never shows that.
+        let paused = play.iter().any(|play| !play);
+        let all = audio + demands.iter().map(|demand| demand.rate).sum();
+        link.want(if paused { all.permille(WANTED_PERMILLE) } else { Bitrate::ZERO });
         let mut wanted = Vec::new();
         let mut changed = false;
         for (&slot, &play) in slots.iter().zip(&play) {

@@ -650,7 +650,8 @@ impl Cc for DelayLoss {
     }
 
     fn probe(&mut self, now: Timestamp) -> Option<Cluster> {
-        let opportune = self.may_probe(now) && self.is_opportune(now);
+        let opportune =
+            self.prober.wants_more(self.estimate) && self.may_probe(now) && self.is_opportune(now);
         self.prober.poll(now, self.estimate, opportune)
     }
 

@@ -183,7 +183,7 @@ impl Prober {
             self.train = None;
             self.found_nothing(now);
         }
-        if self.train.is_none() && opportune && now >= self.next && self.wants_more(estimate) {
+        if self.train.is_none() && opportune && now >= self.next {
             let faster = if self.asked == 0 { FIRST_PERMILLE } else { FASTER_PERMILLE };
             self.train = Some(Train::new(now, estimate.permille(faster).min(self.wanted)));
             self.asked += 1;
