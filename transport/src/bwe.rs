@@ -234,6 +234,8 @@ pub struct DelayLoss {
     carried: Option<(Bitrate, Timestamp)>,
     /// What was sent for that, by and large, and kept.
     full: Option<(Bitrate, Timestamp)>,
+    /// When losses turned out to be congestion: what drops at a rate lets a few packets pass at any.
+    dropped: Option<Timestamp>,
     /// The estimate before a trial lowered it.
     before_trial: Option<Bitrate>,
     /// Whether giving way helps, and what is sent while it does not.
@@ -283,6 +285,7 @@ impl DelayLoss {
             queue_cut: None,
             carried: None,
             full: None,
+            dropped: None,
             before_trial: None,
             suspicion: Suspicion::default(),
             contest: None,
@@ -448,6 +451,7 @@ impl DelayLoss {
             }
             Verdict::Confirmed => {
                 self.before_trial = None;
+                self.dropped = Some(now);
                 self.growth = (self.growth / 4).max(GROWTH_MIN);
             }
             Verdict::None => {}
@@ -464,8 +468,9 @@ impl DelayLoss {
     fn may_probe(&self, now: Timestamp) -> bool {
         let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
         let known = self.most.is_some() || self.carries.is_some_and(|rate| rate < THIN);
+        let drops = self.dropped.is_some_and(|at| now.since(at) < FULL_FOR);
         let busy = self.before_trial.is_some() || self.before_silence.is_some() || self.contest.is_some();
-        !thin && !known && !busy
+        !thin && !known && !drops && !busy
     }
 
     /// Whether now is the time to probe: no queue is seen, and growth has not to feel its way.
@@ -658,7 +663,7 @@ impl Cc for DelayLoss {
     fn on_route_change(&mut self) {
         // Who wants no more goes on as before: there the path shows itself.
         if self.prober.wants_more(self.estimate) {
-            self.full = None;
+            (self.full, self.dropped) = (None, None);
             self.prober.soon();
         }
     }
