@@ -389,7 +389,8 @@ impl Call {
             // sent again until it comes.
             let copies = self.path.copies().permille;
             camera.adapt(now, left.permille(900), copies);
-            let pictures = if self.video_muted { Bitrate::ZERO } else { camera.wanted().permille(copies * 10 / 9) };
+            let pictures =
+                if self.video_muted { Bitrate::ZERO } else { camera.wanted().permille(copies * 10 / 9) };
             let rest = estimate.saturating_sub(left);
             // Who sends no pictures asks for nothing.
             self.path.want(if pictures == Bitrate::ZERO { Bitrate::ZERO } else { rest + pictures });

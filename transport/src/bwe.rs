@@ -563,7 +563,9 @@ impl Cc for DelayLoss {
         }
         let found = self.prober.on_feedback(outcomes, self.loss.permille().max(self.loss.inherent()));
         let carries = match found {
-            Some(Found::Carries(rate)) => Some(rate).filter(|rate| *rate > self.estimate.permille(PROBE_GAINS)),
+            Some(Found::Carries(rate)) => {
+                Some(rate).filter(|rate| *rate > self.estimate.permille(PROBE_GAINS))
+            }
             _ => None,
         };
         if found.is_some() && carries.is_none() {
