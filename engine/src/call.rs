@@ -22,6 +22,7 @@ use undertone_media::{
     VideoFrame,
 };
 use undertone_signaling::sdp::{Description, Line, Local};
+use undertone_transport::bwe::Wanted;
 use undertone_transport::pacer::Priority;
 use undertone_transport::payload::{dd, h264};
 use undertone_transport::rtp::{self, AudioLevel, Extensions};
@@ -389,11 +390,9 @@ impl Call {
             // sent again until it comes.
             let copies = self.path.copies().permille;
             camera.adapt(now, left.permille(900), copies);
-            let pictures =
-                if self.video_muted { Bitrate::ZERO } else { camera.wanted().permille(copies * 10 / 9) };
-            let rest = estimate.saturating_sub(left);
-            // Who sends no pictures asks for nothing.
-            self.path.want(if pictures == Bitrate::ZERO { Bitrate::ZERO } else { rest + pictures });
+            // Pictures beside all else, with their copies and what the encoder leaves free.
+            let whole = estimate.saturating_sub(left) + camera.wanted().permille(copies * 10 / 9);
+            self.path.want(if self.video_muted { Wanted::Enough } else { Wanted::More(whole) });
         }
     }
 

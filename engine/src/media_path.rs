@@ -4,7 +4,7 @@ use crate::adapt::{Loss, LossMeter};
 use crate::own_losses::OwnLosses;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
-use undertone_transport::bwe::{self, Cc, Cluster, DelayLoss, Fate};
+use undertone_transport::bwe::{self, Cc, Cluster, DelayLoss, Fate, Wanted};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
@@ -156,9 +156,9 @@ impl MediaPath {
         }
     }
 
-    /// What would be sent if the path carried it; zero: no more than is.
-    pub(crate) fn want(&mut self, rate: Bitrate) {
-        self.cc.want(rate);
+    /// What would be sent if the path carried it.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        self.cc.want(wanted);
     }
 
     /// The path is another one from now on.

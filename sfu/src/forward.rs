@@ -15,6 +15,7 @@ use crate::room::Room;
 use crate::source::{Relayed, Source};
 use std::sync::Arc;
 use undertone_media::{Bitrate, Kind, SeqNo, Ssrc, Timestamp};
+use undertone_transport::bwe::Wanted;
 use undertone_transport::rtcp::{self, Rtcp};
 
 /// The slowest picture that a publisher is asked for.
@@ -247,8 +248,8 @@ impl Room {
         let play = link.allocator.allocate(now, capacity, audio, &demands);
         // What is paused comes back when the link is found to carry it: with sound alone it never shows that.
         let paused = play.iter().any(|play| !play);
-        let all = audio + demands.iter().map(|demand| demand.rate).sum();
-        link.want(if paused { all.permille(WANTED_PERMILLE) } else { Bitrate::ZERO });
+        let all = audio + demands.iter().map(|demand| demand.rate).sum::<Bitrate>();
+        link.want(if paused { Wanted::Whole(all.permille(WANTED_PERMILLE)) } else { Wanted::Enough });
         let mut wanted = Vec::new();
         let mut changed = false;
         for (&slot, &play) in slots.iter().zip(&play) {

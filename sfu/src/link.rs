@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Kind, Output, Ssrc, Timestamp};
-use undertone_transport::bwe::{self, Cc, Cluster, DelayLoss, Fate, Reason};
+use undertone_transport::bwe::{self, Cc, Cluster, DelayLoss, Fate, Reason, Wanted};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::{self, ReportBlock, Rtcp};
@@ -336,10 +336,10 @@ impl Link {
         }
     }
 
-    /// What would go out if the link carried it; zero: no more than does.
-    pub(crate) fn want(&mut self, rate: Bitrate) {
+    /// What would go out if the link carried it.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
         // Only who can send padding can ask.
-        self.cc.want(if self.padded().is_some() { rate } else { Bitrate::ZERO });
+        self.cc.want(if self.padded().is_some() { wanted } else { Wanted::Enough });
     }
 
     /// The slot beside whose packets padding goes.

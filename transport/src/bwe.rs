@@ -28,7 +28,7 @@ mod slope;
 pub use aimd::Aimd;
 use contest::{Contest, Suspicion};
 use loss::{LossMeter, Verdict};
-pub use probe::Cluster;
+pub use probe::{Cluster, Wanted};
 use probe::{Found, Prober};
 use queue::{QueueMeter, Standing};
 use rate::RateMeter;
@@ -111,8 +111,8 @@ pub trait Cc {
     fn estimate(&self) -> Bitrate;
     /// Why.
     fn state(&self) -> State;
-    /// What the application would send if the path carried it. None that is known: zero.
-    fn want(&mut self, _rate: Bitrate) {}
+    /// What the application would send if the path carried it.
+    fn want(&mut self, _wanted: Wanted) {}
     /// A cluster of packets that is to leave now, with padding where there is no media, to ask for more. Ask again after each
     /// packet; only whoever can send padding asks.
     fn probe(&mut self, _now: Timestamp) -> Option<Cluster> {
@@ -477,9 +477,16 @@ impl DelayLoss {
     fn is_opportune(&self, now: Timestamp) -> bool {
         let Standing { queue, noise, threshold, lag, .. } = self.standing;
         let drained = queue <= noise + (threshold - noise) / 2;
-        let full = self.of_full(now, self.estimate).is_some_and(|permille| permille < PROBE_PAST_FULL);
         let settled = self.cut == Timestamp::ZERO || now.since(self.cut) >= PROBE_AFTER_CUT;
-        !lag.is_zero() && drained && settled && (!full || self.reason == Reason::AppLimited)
+        !lag.is_zero()
+            && drained
+            && settled
+            && (!self.is_full(now) || self.reason == Reason::AppLimited || self.prober.wants_whole())
+    }
+
+    /// Whether the path was full lately, and has not turned out to carry much more.
+    fn is_full(&self, now: Timestamp) -> bool {
+        self.of_full(now, self.estimate).is_some_and(|permille| permille < PROBE_PAST_FULL)
     }
 
     /// Whether the path was full at this rate lately.
@@ -529,7 +536,12 @@ impl DelayLoss {
             _ => self.growth,
         };
         let grown = self.estimate + self.estimate * (growth * micros / 1_000) / 1_000_000;
+        let full = self.is_full(now);
         self.set(grown.min(cap).min(most), Reason::Increase);
+        if full && !self.is_full(now) {
+            // It has turned out to carry more than when it was asked last.
+            self.prober.soon();
+        }
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
         let doubling = (lag * 2).max(GROWTH_DOUBLES).as_micros() as u64;
         let most = match self.full {
@@ -652,8 +664,8 @@ impl Cc for DelayLoss {
         }
     }
 
-    fn want(&mut self, rate: Bitrate) {
-        self.prober.want(rate.min(self.config.max));
+    fn want(&mut self, wanted: Wanted) {
+        self.prober.want(wanted, self.config.max);
     }
 
     fn probe(&mut self, now: Timestamp) -> Option<Cluster> {

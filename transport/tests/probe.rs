@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, MediaTime, Ssrc, Timestamp};
-use undertone_transport::bwe::{Cc, Config, DelayLoss, Fate, Outcome, Reason};
+use undertone_transport::bwe::{Cc, Config, DelayLoss, Fate, Outcome, Reason, Wanted};
 use undertone_transport::rtp::{self, Extension, ExtensionMap, Extensions, Header};
 use undertone_transport::stream::{NackConfig, RecvConfig, RecvStream, Rtx, SendConfig, SendStream};
 
@@ -97,7 +97,7 @@ impl Call {
         let until = self.now + Duration::from_millis(ms);
         while self.now < until {
             let ms = self.now.as_micros() / 1000;
-            self.cc.want(self.wanted);
+            self.cc.want(Wanted::More(self.wanted));
             if ms.is_multiple_of(20) {
                 self.send(DataSize::from_bytes(80));
             }

@@ -19,7 +19,7 @@ const PACKETS_LEAST: u64 = 6;
 const ARRIVED_LEAST: usize = 5;
 /// Padding in packets of so much: RTP counts its padding in a byte (RFC 3550 §5.1), and on a thin path less is enough.
 const PACKET_MOST: u64 = 300;
-const PACKET_LEAST: u64 = 120;
+const PACKET_LEAST: u64 = 90;
 /// How much faster than the estimate, in thousandths, first and from then on.
 const FIRST_PERMILLE: u64 = 3_000;
 const FASTER_PERMILLE: u64 = 2_000;
@@ -46,6 +46,27 @@ pub struct Cluster {
     pub left: DataSize,
     /// How large a packet of padding is to be, headers included.
     pub packet: DataSize,
+}
+
+/// What the application would send if the path carried it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// No more than it sends.
+    #[default]
+    Enough,
+    /// Up to so much, and whatever is found is of use: its encoder follows the estimate.
+    More(Bitrate),
+    /// So much, and nothing less is of use: pictures are paused.
+    Whole(Bitrate),
+}
+
+impl Wanted {
+    fn rate(self) -> Bitrate {
+        match self {
+            Wanted::Enough => Bitrate::ZERO,
+            Wanted::More(rate) | Wanted::Whole(rate) => rate,
+        }
+    }
 }
 
 /// What came of a cluster.
@@ -147,8 +168,9 @@ impl Train {
 /// Decides when to ask, and what the answer is.
 #[derive(Debug, Default)]
 pub(super) struct Prober {
-    /// What the application would send.
-    wanted: Bitrate,
+    wanted: Wanted,
+    /// Of that, no more than the estimate may be.
+    most: Bitrate,
     train: Option<Train>,
     /// Not before.
     next: Timestamp,
@@ -157,13 +179,22 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    pub(super) fn want(&mut self, wanted: Bitrate) {
-        self.wanted = wanted;
+    pub(super) fn want(&mut self, wanted: Wanted, most: Bitrate) {
+        (self.wanted, self.most) = (wanted, most);
+    }
+
+    fn wanted(&self) -> Bitrate {
+        self.wanted.rate().min(self.most)
     }
 
     /// Whether the application would send much more than this.
     pub(super) fn wants_more(&self, estimate: Bitrate) -> bool {
-        estimate < self.wanted.permille(ENOUGH_PERMILLE)
+        estimate < self.wanted().permille(ENOUGH_PERMILLE)
+    }
+
+    /// Whether nothing less is of use: then growth by little steps is none.
+    pub(super) fn wants_whole(&self) -> bool {
+        matches!(self.wanted, Wanted::Whole(_))
     }
 
     /// Something has changed: what was found before tells nothing.
@@ -185,7 +216,7 @@ impl Prober {
         }
         if self.train.is_none() && opportune && now >= self.next {
             let faster = if self.asked == 0 { FIRST_PERMILLE } else { FASTER_PERMILLE };
-            self.train = Some(Train::new(now, estimate.permille(faster).min(self.wanted)));
+            self.train = Some(Train::new(now, estimate.permille(faster).min(self.wanted())));
             self.asked += 1;
         }
         let train = self.train.as_mut().filter(|train| !train.complete)?;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use undertone_media::{Bitrate, DataSize, Timestamp};
-use undertone_transport::bwe::{Aimd, Cc, Cluster, Config, DelayLoss, Fate, Outcome};
+use undertone_transport::bwe::{Aimd, Cc, Cluster, Config, DelayLoss, Fate, Outcome, Wanted};
 
 /// Limits of the estimate, and where it begins.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl Controller {
         Ok(match kind {
             Kind::Ours => {
                 let mut cc = DelayLoss::new(config);
-                cc.want(limits.max);
+                cc.want(Wanted::More(limits.max));
                 Controller::Own(Box::new(cc))
             }
             Kind::Aimd => Controller::Own(Box::new(Aimd::new(config))),
