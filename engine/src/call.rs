@@ -22,6 +22,7 @@ use undertone_media::{
     VideoFrame,
 };
 use undertone_signaling::sdp::{Description, Line, Local};
+use undertone_transport::bwe::Wanted;
 use undertone_transport::pacer::Priority;
 use undertone_transport::payload::{dd, h264};
 use undertone_transport::rtp::{self, AudioLevel, Extensions};
@@ -354,7 +355,8 @@ impl Call {
         self.decode_video(now);
         self.report(now);
         self.adapt(now);
-        self.path.send_due(now, &mut self.session);
+        let padded = self.camera.as_mut().map(|camera| &mut camera.stream);
+        self.path.send_due(now, &mut self.session, padded);
         self.drain_session(now);
     }
 
@@ -389,7 +391,11 @@ impl Call {
         if let Some(camera) = &mut self.camera {
             // Headers are a few percent of a video packet, and an encoder overshoots now and then. What is lost is
             // sent again until it comes.
-            camera.adapt(now, left.permille(900), self.path.copies().permille);
+            let copies = self.path.copies().permille;
+            camera.adapt(now, left.permille(900), copies);
+            // Pictures beside all else, with their copies and what the encoder leaves free.
+            let whole = estimate.saturating_sub(left) + camera.wanted().permille(copies * 10 / 9);
+            self.path.want(if self.video_muted { Wanted::Enough } else { Wanted::More(whole) });
         }
     }
 
@@ -441,7 +447,7 @@ impl Call {
                     }
                     self.events.push_back(Event::Connected { setup });
                 }
-                session::Output::PathChanged(_) => {}
+                session::Output::PathChanged(_) => self.path.on_route_change(),
                 session::Output::Failed(TransportError::PeerClosed) => {
                     if !self.over {
                         self.over = true;

@@ -4,13 +4,13 @@ use crate::adapt::{Loss, LossMeter};
 use crate::own_losses::OwnLosses;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Ssrc, Timestamp};
-use undertone_transport::bwe::{self, Cc, DelayLoss, Fate};
+use undertone_transport::bwe::{self, Cc, Cluster, DelayLoss, Fate, Wanted};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::Rtcp;
 use undertone_transport::rtp::{self, Extension, ExtensionMap};
 use undertone_transport::session::{Session, Toll, UDP_IP_BYTES, Width};
-use undertone_transport::stream::Copies;
+use undertone_transport::stream::{Copies, SendStream};
 
 /// RTP's fixed header.
 const RTP_BYTES: u64 = 12;
@@ -30,12 +30,16 @@ const FIRST_PERMILLE: u64 = 900;
 struct Waiting {
     header: rtp::Header,
     payload: Vec<u8>,
+    /// In place of a payload.
+    padding: u8,
 }
 
 /// Paces, numbers, seals, and learns from feedback.
 pub(crate) struct MediaPath {
     pacer: Pacer<Waiting>,
     cc: DelayLoss,
+    /// The rate of packets that ask for more, while they leave.
+    probing: Option<Bitrate>,
     sent: SentLog,
     /// Tells the peer what arrived; `None` if no feedback was agreed.
     pub(crate) recorder: Option<Recorder>,
@@ -54,6 +58,7 @@ impl MediaPath {
         MediaPath {
             pacer: Pacer::new(pacer::Config { rate: start, ..pacer::Config::default() }),
             cc: DelayLoss::new(bwe::Config { start, ..bwe::Config::default() }),
+            probing: None,
             sent: SentLog::new(),
             recorder: None,
             format: None,
@@ -99,12 +104,21 @@ impl MediaPath {
         if priority != Priority::Rtx {
             self.payload_sent += DataSize::from_bytes(payload.len() as u64);
         }
-        self.pacer.enqueue(now, priority, Waiting { header, payload }, size);
+        self.pacer.enqueue(now, priority, Waiting { header, payload, padding: 0 }, size);
     }
 
-    /// Sends what the pacer lets go.
-    pub(crate) fn send_due(&mut self, now: Timestamp, session: &mut Session) {
-        while let Some(Waiting { mut header, payload }) = self.pacer.poll(now) {
+    /// Sends what the pacer lets go, and, where it is time to ask for more, padding in that stream.
+    pub(crate) fn send_due(
+        &mut self,
+        now: Timestamp,
+        session: &mut Session,
+        mut padded: Option<&mut SendStream>,
+    ) {
+        loop {
+            if let Some(stream) = &mut padded {
+                self.probe(now, session, stream);
+            }
+            let Some(Waiting { mut header, payload, padding }) = self.pacer.poll(now) else { return };
             let mut id = PacketId::Rtp(header.ssrc, header.seq);
             if self.format == Some(Format::Twcc) {
                 id = PacketId::Twcc(self.next_twcc);
@@ -114,12 +128,42 @@ impl MediaPath {
             let mut packet = Vec::with_capacity(payload.len() + 64);
             header.write(&self.extensions, &mut packet);
             packet.extend_from_slice(&payload);
+            rtp::pad(&mut packet, padding);
             let size =
                 DataSize::from_bytes(packet.len() as u64 + session.rtp_overhead() as u64 + UDP_IP_BYTES);
             self.sent.on_sent(now, id, size);
             self.cc.on_sent(now, size);
             session.send_rtp(now, packet);
         }
+    }
+
+    /// Keeps to the rate of a probe, and fills it with padding while nothing else waits.
+    fn probe(&mut self, now: Timestamp, session: &Session, stream: &mut SendStream) {
+        let cluster = self.cc.probe(now);
+        let rate = cluster.map(|cluster| cluster.rate);
+        if rate != std::mem::replace(&mut self.probing, rate) {
+            self.pacer.clear(Priority::Probe);
+            self.pace(now);
+        }
+        let Some(Cluster { packet, .. }) = cluster.filter(|_| self.pacer.queued() == DataSize::ZERO) else {
+            return;
+        };
+        let overhead = self.overhead(session);
+        let padding = packet.saturating_sub(overhead).as_bytes().clamp(1, 255) as u8;
+        if let Some(header) = stream.padding() {
+            let size = overhead + DataSize::from_bytes(padding.into());
+            self.pacer.enqueue(now, Priority::Probe, Waiting { header, payload: Vec::new(), padding }, size);
+        }
+    }
+
+    /// What would be sent if the path carried it.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        self.cc.want(wanted);
+    }
+
+    /// The path is another one from now on.
+    pub(crate) fn on_route_change(&mut self) {
+        self.cc.on_route_change();
     }
 
     /// A media packet arrived.
@@ -154,8 +198,13 @@ impl MediaPath {
     /// Time passes.
     pub(crate) fn tick(&mut self, now: Timestamp) {
         self.cc.on_tick(now);
+        self.pace(now);
+    }
+
+    fn pace(&mut self, now: Timestamp) {
         // Above the estimate, so that a frame larger than usual has gone when the next one comes.
-        self.pacer.set_rate(now, self.cc.estimate().permille(1_250));
+        let usual = self.cc.estimate().permille(1_250);
+        self.pacer.set_rate(now, self.probing.unwrap_or(usual));
     }
 
     /// The round trip as feedback shows it, smoothed; `None` if it does not, since only RFC 8888 tells how

@@ -16,10 +16,14 @@ use crate::room::Room;
 use crate::source::{Relayed, Source};
 use std::sync::Arc;
 use undertone_media::{Bitrate, Kind, SeqNo, Ssrc, Timestamp};
+use undertone_transport::bwe::Wanted;
 use undertone_transport::rtcp::{self, Rtcp};
 
 /// The slowest picture that a publisher is asked for.
 const LEAST_PICTURE: Bitrate = Bitrate::from_kbps(200);
+
+/// So much of what all pictures take a link is asked for while some are paused, in thousandths: they change.
+const WANTED_PERMILLE: u64 = 1_300;
 
 impl Room {
     /// A decrypted RTP packet came from participant `at`.
@@ -244,6 +248,10 @@ impl Room {
             }
         }
         let play = link.allocator.allocate(now, capacity, audio, &demands);
+        // What is paused comes back when the link is found to carry it: with sound alone it never shows that.
+        let paused = play.iter().any(|play| !play);
+        let all = audio + demands.iter().map(|demand| demand.rate).sum::<Bitrate>();
+        link.want(if paused { Wanted::Whole(all.permille(WANTED_PERMILLE)) } else { Wanted::Enough });
         let mut wanted = Vec::new();
         let mut changed = false;
         for (&slot, &play) in slots.iter().zip(&play) {

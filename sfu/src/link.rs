@@ -16,11 +16,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use undertone_media::{Bitrate, DataSize, Kind, Output, Ssrc, Timestamp};
-use undertone_transport::bwe::{self, Cc, DelayLoss, Fate, Reason};
+use undertone_transport::bwe::{self, Cc, Cluster, DelayLoss, Fate, Reason, Wanted};
 use undertone_transport::feedback::{Format, PacketId, Recorder, SentLog};
 use undertone_transport::pacer::{self, Pacer, Priority};
 use undertone_transport::rtcp::{self, ReportBlock, Rtcp};
-use undertone_transport::rtp::{Extension, ExtensionMap, Header};
+use undertone_transport::rtp::{self, Extension, ExtensionMap, Header};
 use undertone_transport::session::{self, Session};
 use undertone_transport::stream::Copies;
 
@@ -59,13 +59,20 @@ pub(crate) struct Track {
     pub(crate) source: Option<Source>,
 }
 
-/// A picture packet that waits for its turn.
+/// A packet that waits for its turn.
 #[derive(Debug)]
-struct Queued {
-    slot: usize,
-    packet: Arc<Relayed>,
-    place: Place,
-    again: bool,
+enum Queued {
+    Picture {
+        slot: usize,
+        packet: Arc<Relayed>,
+        place: Place,
+        again: bool,
+    },
+    /// So many bytes, to ask the link for more.
+    Padding {
+        slot: usize,
+        bytes: u8,
+    },
 }
 
 /// A packet that came in and is new.
@@ -100,6 +107,8 @@ pub(crate) struct Link {
     sent: SentLog,
     twcc_seq: u16,
     cc: DelayLoss,
+    /// The rate of packets that ask for more, while they leave.
+    probing: Option<Bitrate>,
     pacer: Pacer<Queued>,
     losses: Losses,
     congested: Option<Timestamp>,
@@ -146,6 +155,7 @@ impl Link {
             sent: SentLog::new(),
             twcc_seq: 0,
             cc: DelayLoss::new(bwe),
+            probing: None,
             pacer: Pacer::new(pacer::Config { rate, ..pacer::Config::default() }),
             losses: Losses::default(),
             congested: None,
@@ -313,14 +323,81 @@ impl Link {
     fn queue(&mut self, now: Timestamp, slot: usize, packet: &Arc<Relayed>, place: Place, again: bool) {
         let priority = if again { Priority::Rtx } else { Priority::Video };
         let size = self.wire_size(packet.payload.len() + 24);
-        self.pacer.enqueue(now, priority, Queued { slot, packet: packet.clone(), place, again }, size);
+        let queued = Queued::Picture { slot, packet: packet.clone(), place, again };
+        self.pacer.enqueue(now, priority, queued, size);
         self.pump(now);
     }
 
     /// Sends what waits and may leave.
     fn pump(&mut self, now: Timestamp) {
-        while let Some(Queued { slot, packet, place, again }) = self.pacer.poll(now) {
-            self.put(now, slot, &packet, place, again);
+        loop {
+            self.probe(now);
+            match self.pacer.poll(now) {
+                Some(Queued::Picture { slot, packet, place, again }) => {
+                    self.put(now, slot, &packet, place, again);
+                }
+                Some(Queued::Padding { slot, bytes }) => self.pad(now, slot, bytes),
+                None => return,
+            }
+        }
+    }
+
+    /// What would go out if the link carried it.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        // Only who can send padding can ask.
+        self.cc.want(if self.padded().is_some() { wanted } else { Wanted::Enough });
+    }
+
+    /// The slot beside whose packets padding goes.
+    fn padded(&self) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.pads() && slot.source().is_some())
+    }
+
+    /// Keeps to the rate of a probe, and fills it with padding while nothing else waits.
+    fn probe(&mut self, now: Timestamp) {
+        let cluster = self.cc.probe(now);
+        let rate = cluster.map(|cluster| cluster.rate);
+        if rate != std::mem::replace(&mut self.probing, rate) {
+            self.pacer.clear(Priority::Probe);
+            self.pace(now);
+        }
+        let Some(Cluster { packet, .. }) = cluster.filter(|_| self.pacer.queued() == DataSize::ZERO) else {
+            return;
+        };
+        let Some(slot) = self.padded() else { return };
+        let bare = self.wire_size(rtp::FIXED_LEN + 8);
+        let bytes = packet.saturating_sub(bare).as_bytes().clamp(1, 255) as u8;
+        let size = bare + DataSize::from_bytes(bytes.into());
+        self.pacer.enqueue(now, Priority::Probe, Queued::Padding { slot, bytes }, size);
+    }
+
+    /// Sends padding in a slot's stream of retransmissions.
+    fn pad(&mut self, now: Timestamp, slot: usize, bytes: u8) {
+        let Some(outgoing) = self.slots.get_mut(slot) else { return };
+        let (Some(mut header), map) = (outgoing.padding(), outgoing.config.extensions) else { return };
+        header.ext.twcc = self.number(&map);
+        let mut packet = Vec::with_capacity(usize::from(bytes) + 80);
+        header.write(&map, &mut packet);
+        rtp::pad(&mut packet, bytes);
+        self.note(now, &header, packet.len());
+        self.session.send_rtp(now, packet);
+    }
+
+    /// The next packet's number among all, where packets are reported by that.
+    fn number(&mut self, map: &ExtensionMap) -> Option<u16> {
+        let by_number = self.feedback == Some(Format::Twcc) && map.id(Extension::TransportCc).is_some();
+        let number = self.twcc_seq;
+        self.twcc_seq = number.wrapping_add(u16::from(by_number));
+        by_number.then_some(number)
+    }
+
+    /// A packet leaves: feedback will tell of it.
+    fn note(&mut self, now: Timestamp, header: &Header, rtp_bytes: usize) {
+        if self.feedback.is_some() {
+            let id = header.ext.twcc.map_or(PacketId::Rtp(header.ssrc, header.seq), PacketId::Twcc);
+            let size = self.wire_size(rtp_bytes);
+            self.sent.on_sent(now, id, size);
+            self.cc.on_sent(now, size);
         }
     }
 
@@ -343,29 +420,16 @@ impl Link {
             }
             None => &packet.payload,
         };
-        let map = &outgoing.config.extensions;
-        let by_number = self.feedback == Some(Format::Twcc) && map.id(Extension::TransportCc).is_some();
-        if by_number {
-            header.ext.twcc = Some(self.twcc_seq);
-        }
+        let map = outgoing.config.extensions;
+        header.ext.twcc = self.number(&map);
         let descriptor = header.ext.dd.map_or(0, |dd| dd.as_bytes().len());
         let mut bytes = Vec::with_capacity(payload.len() + descriptor + 80);
-        header.write(map, &mut bytes);
+        header.write(&map, &mut bytes);
         if again {
             bytes.extend_from_slice(&place.seq.wire().to_be_bytes());
         }
         bytes.extend_from_slice(payload);
-        if self.feedback.is_some() {
-            let id = if by_number {
-                self.twcc_seq = self.twcc_seq.wrapping_add(1);
-                PacketId::Twcc(self.twcc_seq.wrapping_sub(1))
-            } else {
-                PacketId::Rtp(header.ssrc, header.seq)
-            };
-            let size = self.wire_size(bytes.len());
-            self.sent.on_sent(now, id, size);
-            self.cc.on_sent(now, size);
-        }
+        self.note(now, &header, bytes.len());
         match self.slots.get_mut(slot).filter(|outgoing| outgoing.config.repeats()) {
             Some(outgoing) => {
                 if let Some(sealed) = self.session.send_rtp_kept(now, bytes) {
@@ -433,8 +497,13 @@ impl Link {
         if matches!(self.cc.state().reason, Reason::Delay | Reason::Loss | Reason::Hold) {
             self.congested = Some(now);
         }
+        self.pace(now);
+    }
+
+    fn pace(&mut self, now: Timestamp) {
         if self.feedback.is_some() {
-            self.pacer.set_rate(now, self.cc.estimate().permille(PACING_PERMILLE));
+            let usual = self.cc.estimate().permille(PACING_PERMILLE);
+            self.pacer.set_rate(now, self.probing.unwrap_or(usual));
         }
     }
 
@@ -600,7 +669,7 @@ impl Link {
                     self.connected = true;
                     out.connected.push(id);
                 }
-                session::Output::PathChanged(_) => {}
+                session::Output::PathChanged(_) => self.cc.on_route_change(),
                 session::Output::Failed(error) => out.failed.push((id, error)),
             }
         }

@@ -57,6 +57,8 @@ pub(crate) struct Outgoing {
     gate: Gate,
     rewriter: Rewriter,
     rtx_seq: u16,
+    /// The newest packet's date on the wire.
+    newest_time: u32,
     packets: u32,
     octets: u32,
     /// Sent along until the subscriber reports on the stream, for those who cannot tell it by its SSRC.
@@ -85,6 +87,7 @@ impl Outgoing {
             gate: Gate::AwaitingKey,
             rewriter,
             rtx_seq: (random >> 16) as u16 & 0x7fff,
+            newest_time: (random >> 32) as u32,
             packets: 0,
             octets: 0,
             mid,
@@ -220,6 +223,7 @@ impl Outgoing {
 
     /// The header of a packet that goes out, counted.
     pub(crate) fn header(&mut self, packet: &Relayed, place: Place) -> Header {
+        self.newest_time = place.time.wire();
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
         Header {
@@ -245,6 +249,20 @@ impl Outgoing {
             ssrc,
             ext: self.extensions(packet, place),
         })
+    }
+
+    /// Whether padding can be sent beside its packets.
+    pub(crate) fn pads(&self) -> bool {
+        self.config.kind == Kind::Video && self.config.rtx.is_some()
+    }
+
+    /// The header of a packet of padding, which travels with the retransmissions.
+    pub(crate) fn padding(&mut self) -> Option<Header> {
+        let (ssrc, payload_type) = self.config.rtx?;
+        let seq = self.rtx_seq;
+        self.rtx_seq = self.rtx_seq.wrapping_add(1);
+        let ext = Extensions { mid: self.mid, ..Extensions::default() };
+        Some(Header { payload_type, marker: false, seq, timestamp: self.newest_time, ssrc, ext })
     }
 
     /// How the stream's dates map to the publisher's clock; `None` while nothing flows or the publisher has

@@ -10,6 +10,7 @@
 //! - Losses (`loss`) beyond what the path is known to lose: a trial tells congestion from radio.
 //! - A queue that giving way does not shorten is others': then losses alone count (`contest`).
 //! - No feedback: the rate falls step by step, and most of it is tried again when the stall is over.
+//! - Where more is wanted than is sent, a few packets ask whether the path carries it (`probe`).
 //! - On a thin path large packets take visibly longer, which tells its rate (`slope`): no more is tried.
 //!
 //! All arithmetic is in integers, so a run repeats exactly on any machine.
@@ -19,6 +20,7 @@
 mod aimd;
 mod contest;
 mod loss;
+mod probe;
 mod queue;
 mod rate;
 mod slope;
@@ -26,6 +28,8 @@ mod slope;
 pub use aimd::Aimd;
 use contest::{Contest, Suspicion};
 use loss::{LossMeter, Verdict};
+pub use probe::{Cluster, Wanted};
+use probe::{Found, Prober};
 use queue::{QueueMeter, Standing};
 use rate::RateMeter;
 use slope::SlopeMeter;
@@ -62,6 +66,8 @@ pub enum Reason {
     Start,
     /// The path carries all that is sent: more is tried.
     Increase,
+    /// Packets sent to ask arrived without a queue: so much is carried.
+    Probe,
     /// The application sends so little that more would prove nothing.
     AppLimited,
     /// The queue drains, or a trial is under way.
@@ -89,6 +95,8 @@ pub struct State {
     pub loss_permille: u32,
     /// The rate has been lowered to see whether the losses end, which tells only if it is kept to.
     pub on_trial: bool,
+    /// How often packets were sent to ask for more.
+    pub probes: u32,
 }
 
 /// A congestion controller.
@@ -103,6 +111,15 @@ pub trait Cc {
     fn estimate(&self) -> Bitrate;
     /// Why.
     fn state(&self) -> State;
+    /// What the application would send if the path carried it.
+    fn want(&mut self, _wanted: Wanted) {}
+    /// A cluster of packets that is to leave now, with padding where there is no media, to ask for more. Ask again after each
+    /// packet; only whoever can send padding asks.
+    fn probe(&mut self, _now: Timestamp) -> Option<Cluster> {
+        None
+    }
+    /// The path may be another one from now on.
+    fn on_route_change(&mut self) {}
 }
 
 /// Settings of a [`DelayLoss`] controller.
@@ -144,6 +161,8 @@ const GROWTH_MAX: u64 = 1000;
 const GROWTH_DOUBLES: Duration = Duration::from_millis(400);
 /// The most before anything was found full: too much shows after a round trip, too little is seen by everybody.
 const GROWTH_FIRST: u64 = 2000;
+/// After a probe, which has told what there is to hurry for.
+const GROWTH_ASKED: u64 = 250;
 /// Where more than this, of a thousand, gets lost, a queue is seen too late for that.
 const MANY_LOST: u64 = 50;
 /// Near the rate at which the path was full, growth is so much a second, whoever it is: flows that share it come to even
@@ -174,6 +193,12 @@ const PATIENT_MICROS: i64 = 80_000;
 const CUT_APART: Duration = Duration::from_millis(1500);
 /// A queue that still stands so soon after a cut asks for more than that.
 const CUT_AGAIN: Duration = Duration::from_secs(3);
+/// What a cut does is to be seen before more is asked for.
+const PROBE_AFTER_CUT: Duration = Duration::from_millis(1000);
+/// Nor is more asked for where the path was full lately, until it has turned out to carry so much more, in thousandths.
+const PROBE_PAST_FULL: u64 = 1_400;
+/// What is found is worth so much more, in thousandths: growth does the rest.
+const PROBE_GAINS: u64 = 1_100;
 /// Losses without a queue are the path's own while no more than this is sent: speech and its protection.
 const TRIAL_ABOVE: Bitrate = Bitrate::from_kbps(160);
 /// No feedback for four times as long as usual is a sign of trouble, within these bounds, and again after each step: what is sent
@@ -198,6 +223,7 @@ pub struct DelayLoss {
     queue: QueueMeter,
     loss: LossMeter,
     slope: SlopeMeter,
+    prober: Prober,
     sent: RateMeter,
     acked: RateMeter,
     /// Packets sent before this saw the rate before the last cut.
@@ -208,6 +234,8 @@ pub struct DelayLoss {
     carried: Option<(Bitrate, Timestamp)>,
     /// What was sent for that, by and large, and kept.
     full: Option<(Bitrate, Timestamp)>,
+    /// When losses turned out to be congestion: what drops at a rate lets a few packets pass at any.
+    dropped: Option<Timestamp>,
     /// The estimate before a trial lowered it.
     before_trial: Option<Bitrate>,
     /// Whether giving way helps, and what is sent while it does not.
@@ -250,12 +278,14 @@ impl DelayLoss {
             queue: QueueMeter::default(),
             loss: LossMeter::default(),
             slope: SlopeMeter::default(),
+            prober: Prober::default(),
             sent: RateMeter::default(),
             acked: RateMeter::default(),
             cut: Timestamp::ZERO,
             queue_cut: None,
             carried: None,
             full: None,
+            dropped: None,
             before_trial: None,
             suspicion: Suspicion::default(),
             contest: None,
@@ -421,6 +451,7 @@ impl DelayLoss {
             }
             Verdict::Confirmed => {
                 self.before_trial = None;
+                self.dropped = Some(now);
                 self.growth = (self.growth / 4).max(GROWTH_MIN);
             }
             Verdict::None => {}
@@ -431,6 +462,37 @@ impl DelayLoss {
     fn of_full(&self, now: Timestamp, rate: Bitrate) -> Option<u64> {
         let (full, _) = self.full.filter(|(_, at)| now.since(*at) < FULL_FOR)?;
         Some(rate.as_bps() * 1000 / full.as_bps().max(1))
+    }
+
+    /// Whether the answer to a probe would count. On a thin path a probe is itself a long queue.
+    fn may_probe(&self, now: Timestamp) -> bool {
+        let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
+        let known = self.most.is_some() || self.carries.is_some_and(|rate| rate < THIN);
+        let drops = self.dropped.is_some_and(|at| now.since(at) < FULL_FOR);
+        let busy = self.before_trial.is_some() || self.before_silence.is_some() || self.contest.is_some();
+        !thin && !known && !drops && !busy
+    }
+
+    /// Whether now is the time to probe: no queue is seen, and growth has not to feel its way.
+    fn is_opportune(&self, now: Timestamp) -> bool {
+        let Standing { queue, noise, threshold, lag, .. } = self.standing;
+        let drained = queue <= noise + (threshold - noise) / 2;
+        let settled = self.cut == Timestamp::ZERO || now.since(self.cut) >= PROBE_AFTER_CUT;
+        !lag.is_zero()
+            && drained
+            && settled
+            && (!self.is_full(now) || self.reason == Reason::AppLimited || self.prober.wants_whole())
+    }
+
+    /// Whether the path was full lately, and has not turned out to carry much more.
+    fn is_full(&self, now: Timestamp) -> bool {
+        self.of_full(now, self.estimate).is_some_and(|permille| permille < PROBE_PAST_FULL)
+    }
+
+    /// Whether the path was full at this rate lately.
+    fn is_near_full(&self, now: Timestamp) -> bool {
+        let permille = self.of_full(now, self.estimate);
+        permille.is_some_and(|permille| (NEAR_FULL..=PAST_FULL).contains(&permille))
     }
 
     fn grow(&mut self, now: Timestamp, passed: Duration, lag: Duration) {
@@ -466,9 +528,7 @@ impl DelayLoss {
         }
         let micros = passed.as_micros() as u64;
         // Where it was full last, it is found full again, and a little too much at a time is seen before the queue is long.
-        let near = self
-            .of_full(now, self.estimate)
-            .is_some_and(|permille| (NEAR_FULL..=PAST_FULL).contains(&permille));
+        let near = self.is_near_full(now);
         // Nor who has found a thin path full: there a little too much is at once a long queue.
         let thin = self.full.is_some_and(|(rate, at)| rate < THIN && now.since(at) < THIN_FOR);
         let growth = match NEAR_GROWTH.as_bps() * 1000 / self.estimate.as_bps().max(1) {
@@ -476,7 +536,12 @@ impl DelayLoss {
             _ => self.growth,
         };
         let grown = self.estimate + self.estimate * (growth * micros / 1_000) / 1_000_000;
+        let full = self.is_full(now);
         self.set(grown.min(cap).min(most), Reason::Increase);
+        if full && !self.is_full(now) {
+            // It has turned out to carry more than when it was asked last.
+            self.prober.soon();
+        }
         // Who sees late must not hurry: the queue that growth makes shows only after the lag.
         let doubling = (lag * 2).max(GROWTH_DOUBLES).as_micros() as u64;
         let most = match self.full {
@@ -491,6 +556,7 @@ impl DelayLoss {
 impl Cc for DelayLoss {
     fn on_sent(&mut self, now: Timestamp, size: DataSize) {
         self.sent.push(now, size);
+        self.prober.on_sent(now, size);
         self.unanswered.get_or_insert(now);
     }
 
@@ -506,6 +572,20 @@ impl Cc for DelayLoss {
         }
         for outcome in outcomes {
             self.take(outcome);
+        }
+        let found = self.prober.on_feedback(outcomes, self.loss.permille().max(self.loss.inherent()));
+        let carries = match found {
+            Some(Found::Carries(rate)) => {
+                Some(rate).filter(|rate| *rate > self.estimate.permille(PROBE_GAINS))
+            }
+            _ => None,
+        };
+        if found.is_some() && carries.is_none() {
+            self.prober.found_nothing(now);
+        }
+        if matches!(found, Some(Found::Carries(_) | Found::Full)) {
+            // Who has asked need not hurry.
+            self.growth = self.growth.min(GROWTH_ASKED);
         }
         self.suspicion.on_feedback(now, outcomes, self.loss.inherent());
         self.doubt();
@@ -539,7 +619,13 @@ impl Cc for DelayLoss {
         }
         if let Some(before) = self.before_silence.take() {
             self.growth = GROWTH_MAX / 2;
+            self.prober.soon();
             self.set(before.permille(RESUME_PERMILLE).max(self.estimate), Reason::Increase);
+            return;
+        }
+        if let Some(rate) = carries.filter(|_| self.may_probe(now)) {
+            self.prober.found_more();
+            self.set(rate, Reason::Probe);
             return;
         }
         self.judge_loss(now);
@@ -574,6 +660,25 @@ impl Cc for DelayLoss {
             queue: Duration::from_micros(self.standing.queue.max(0) as u64),
             loss_permille: self.loss.permille() as u32,
             on_trial: self.before_trial.is_some(),
+            probes: self.prober.asked(),
+        }
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        self.prober.want(wanted, self.config.max);
+    }
+
+    fn probe(&mut self, now: Timestamp) -> Option<Cluster> {
+        let opportune =
+            self.prober.wants_more(self.estimate) && self.may_probe(now) && self.is_opportune(now);
+        self.prober.poll(now, self.estimate, opportune)
+    }
+
+    fn on_route_change(&mut self) {
+        // Who wants no more goes on as before: there the path shows itself.
+        if self.prober.wants_more(self.estimate) {
+            (self.full, self.dropped) = (None, None);
+            self.prober.soon();
         }
     }
 }

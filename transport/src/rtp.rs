@@ -271,6 +271,18 @@ impl Header {
     }
 }
 
+/// Appends `bytes` of padding to a packet of a header alone; none of it reaches whoever reads the payload.
+///
+/// RFC 3550 §5.1: "The last octet of the padding contains a count of how many padding octets should be ignored, including
+/// itself."
+pub fn pad(packet: &mut Vec<u8>, bytes: u8) {
+    if let Some(first) = packet.first_mut().filter(|_| bytes > 0) {
+        *first |= 0x20;
+        packet.resize(packet.len() + usize::from(bytes) - 1, 0);
+        packet.push(bytes);
+    }
+}
+
 impl Extensions {
     fn read(&mut self, profile: u16, mut elements: &[u8], map: &ExtensionMap) {
         let one_byte = match profile {

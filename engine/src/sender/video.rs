@@ -221,6 +221,11 @@ impl VideoSender {
         self.ladder.adapt(now, self.rate, self.filmed.0 * self.filmed.1, self.config.fps);
     }
 
+    /// The rate that pictures would take if the path carried it.
+    pub fn wanted(&self) -> Bitrate {
+        self.limit.map_or(self.config.max_bitrate, |(_, limit)| limit.min(self.config.max_bitrate))
+    }
+
     /// The rate in force; zero while the path carries no pictures.
     pub fn rate(&self) -> Bitrate {
         if self.paused { Bitrate::ZERO } else { self.rate }

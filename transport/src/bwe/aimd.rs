@@ -95,6 +95,7 @@ impl Cc for Aimd {
             queue: Duration::from_micros(self.queue.max(0) as u64),
             loss_permille: self.loss_permille as u32,
             on_trial: false,
+            probes: 0,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The sending side of a stream: numbers its packets, and remembers them for those who ask again.
 //!
 //! Wire: RTX, RFC 4588: a retransmission has a source and numbers of its own, so that it disturbs neither
-//! the loss statistics nor the replay protection of the original stream.
+//! the loss statistics nor the replay protection of the original stream. Padding that probes the path travels there, too.
 
 use crate::rtcp::Rtcp;
 use crate::rtp::{Extensions, Header};
@@ -85,6 +85,8 @@ pub struct SendStream {
     config: SendConfig,
     next_seq: SeqNo,
     next_rtx_seq: u16,
+    /// The newest packet's date on the wire.
+    newest_time: u32,
     cache: VecDeque<Cached>,
     packets: u32,
     octets: u32,
@@ -97,6 +99,7 @@ impl SendStream {
             // One cycle in, as a receiver counts, so that "before the first" has a number.
             next_seq: SeqNo(0x1_0000 + u64::from(config.first_seq)),
             next_rtx_seq: config.first_rtx_seq,
+            newest_time: config.timestamp_offset,
             cache: VecDeque::new(),
             packets: 0,
             octets: 0,
@@ -118,11 +121,12 @@ impl SendStream {
     pub fn next(&mut self, time: MediaTime, marker: bool, ext: Extensions) -> Header {
         let seq = self.next_seq.wire();
         self.next_seq = self.next_seq.next();
+        self.newest_time = self.wire_time(time);
         Header {
             payload_type: self.config.payload_type,
             marker,
             seq,
-            timestamp: self.wire_time(time),
+            timestamp: self.newest_time,
             ssrc: self.config.ssrc,
             ext,
         }
@@ -189,6 +193,16 @@ impl SendStream {
         payload.extend_from_slice(&cached.seq.wire().to_be_bytes());
         payload.extend_from_slice(&cached.payload);
         Some(Resend { header, payload })
+    }
+
+    /// The header of a packet of padding ([`crate::rtp::pad`]) in the RTX stream, where it leaves no gap in the media.
+    /// `None` if RTX was not agreed.
+    pub fn padding(&mut self) -> Option<Header> {
+        let Rtx { ssrc, payload_type } = self.config.rtx?;
+        let seq = self.next_rtx_seq;
+        self.next_rtx_seq = seq.wrapping_add(1);
+        let timestamp = self.newest_time;
+        Some(Header { payload_type, seq, timestamp, ssrc, ..Header::default() })
     }
 
     /// What was sent so far is of no use any more: nobody gets it again.

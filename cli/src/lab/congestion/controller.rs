@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use undertone_media::{Bitrate, DataSize, Timestamp};
-use undertone_transport::bwe::{Aimd, Cc, Config, DelayLoss, Fate, Outcome};
+use undertone_transport::bwe::{Aimd, Cc, Cluster, Config, DelayLoss, Fate, Outcome, Wanted};
 
 /// Limits of the estimate, and where it begins.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +34,18 @@ pub(super) enum Controller {
 
 /// How much faster than the estimate packets leave, so that a frame larger than usual has gone when the next one comes.
 const PACING_PERMILLE: u64 = 1_250;
+/// A peer's packets of padding.
+const PADDING_MOST: DataSize = DataSize::from_bytes(1_200);
 
 impl Controller {
     pub(super) fn new(kind: &Kind, limits: Limits) -> Exit<Controller> {
         let config = Config { start: limits.start, min: limits.min, max: limits.max, ..Config::default() };
         Ok(match kind {
-            Kind::Ours => Controller::Own(Box::new(DelayLoss::new(config))),
+            Kind::Ours => {
+                let mut cc = DelayLoss::new(config);
+                cc.want(Wanted::More(limits.max));
+                Controller::Own(Box::new(cc))
+            }
             Kind::Aimd => Controller::Own(Box::new(Aimd::new(config))),
             Kind::Peer(command) => Controller::Peer(Box::new(Peer::start(command, limits)?)),
         })
@@ -55,15 +61,17 @@ impl Controller {
     pub(super) fn pacing(&self) -> Bitrate {
         match self {
             Controller::Own(cc) => cc.estimate().permille(PACING_PERMILLE),
-            Controller::Peer(peer) => peer.answer.probe.map_or(peer.answer.pacing, |(rate, _)| rate),
+            Controller::Peer(peer) => peer.answer.pacing,
         }
     }
 
-    /// Bytes that are to be sent, at [`Controller::pacing`], to find out whether the path carries so much.
-    pub(super) fn probe(&self) -> Option<DataSize> {
+    /// What is to be sent to find out whether the path carries so much.
+    pub(super) fn probe(&mut self, now: Timestamp) -> Option<Cluster> {
         match self {
-            Controller::Own(_) => None,
-            Controller::Peer(peer) => peer.answer.probe.map(|(_, bytes)| bytes),
+            Controller::Own(cc) => cc.probe(now),
+            Controller::Peer(peer) => {
+                peer.answer.probe.map(|(rate, left)| Cluster { rate, left, packet: left.min(PADDING_MOST) })
+            }
         }
     }
 

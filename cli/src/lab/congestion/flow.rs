@@ -70,6 +70,7 @@ pub(super) struct Flow {
     reported: u64,
     arrived: VecDeque<(u64, Timestamp)>,
     pub(super) arrivals: Vec<Arrival>,
+    /// Packets of pictures that left.
     pub(super) sent: u64,
     /// The estimate over time.
     pub(super) estimates: Vec<(Timestamp, Bitrate)>,
@@ -122,16 +123,15 @@ impl Flow {
 
     /// The next packet that leaves now.
     pub(super) fn poll(&mut self, now: Timestamp) -> Option<Packet> {
-        self.pacer.set_rate(now, self.controller.pacing());
-        let asked = self.controller.probe();
-        if let Some(bytes) = asked.filter(|_| self.active && self.pacer.queued() == DataSize::ZERO) {
-            let size = bytes.min(DataSize::from_bytes(PACKET_MOST));
-            self.pacer.enqueue(now, Priority::Probe, (size, None), size);
+        let asked = if self.active { self.controller.probe(now) } else { None };
+        self.pacer.set_rate(now, asked.map_or(self.controller.pacing(), |cluster| cluster.rate));
+        if let Some(cluster) = asked.filter(|_| self.pacer.queued() == DataSize::ZERO) {
+            self.pacer.enqueue(now, Priority::Probe, (cluster.packet, None), cluster.packet);
         }
         let (size, frame) = self.pacer.poll(now)?;
         let packet = Packet { seq: self.seq, size, frame, sent: now };
         self.seq += 1;
-        self.sent += 1;
+        self.sent += u64::from(frame.is_some());
         self.in_flight.push_back(packet);
         self.controller.on_sent(now, packet.seq, size);
         Some(packet)
