@@ -230,6 +230,8 @@ pub struct DelayLoss {
     cut: Timestamp,
     /// When it was cut for a queue last.
     queue_cut: Option<Timestamp>,
+    /// No queue has stood since.
+    drained: bool,
     /// What arrived when a queue stood last, which is what the path carried then, and when that was.
     carried: Option<(Bitrate, Timestamp)>,
     /// What was sent for that, by and large, and kept.
@@ -283,6 +285,7 @@ impl DelayLoss {
             acked: RateMeter::default(),
             cut: Timestamp::ZERO,
             queue_cut: None,
+            drained: false,
             carried: None,
             full: None,
             dropped: None,
@@ -385,7 +388,7 @@ impl DelayLoss {
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
         let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(CUT_LEAST, CUT_MOST) as u64;
         // What the path loses by itself it need not carry, if it loses it before. If the queue stands still, it does not.
-        let again = self.queue_cut.is_some_and(|at| now.since(at) < CUT_AGAIN);
+        let again = !self.drained && self.queue_cut.is_some_and(|at| now.since(at) < CUT_AGAIN);
         let own = if again { 0 } else { self.loss.inherent().min(500) };
         let carries = acked * 1000 / (1000 - own);
         self.set(carries.permille(keep).min(self.estimate), Reason::Delay);
@@ -394,6 +397,7 @@ impl DelayLoss {
         self.growth = GROWTH_MIN;
         self.cut = now;
         self.queue_cut = Some(now);
+        self.drained = false;
         self.before_trial = None;
         self.loss.restart_without_trial();
     }
@@ -496,6 +500,7 @@ impl DelayLoss {
     }
 
     fn grow(&mut self, now: Timestamp, passed: Duration, lag: Duration) {
+        self.drained = true;
         if self.before_trial.is_some() {
             self.reason = Reason::Hold;
             return;
