@@ -9,7 +9,7 @@ use crate::config::PATIENCE_MAX;
 use crate::event::{Event, Failure};
 use crate::media_path::MediaPath;
 use crate::receiver::{AudioReceiver, Played, VideoReceiver};
-use crate::sender::{AudioSender, VideoSender};
+use crate::sender::{AudioSender, Filmed, VideoSender};
 use crate::stats::{AudioSlotStats, Stats, VideoSlotStats};
 use crate::{Config, FrameTransform, Origin, Plain, Role, Timing};
 use rand_chacha::ChaCha8Rng;
@@ -222,8 +222,8 @@ impl Call {
         if camera.begins_anew(now, waiting, needs) {
             self.path.drop_pictures();
         }
-        let (mut frame, number) = match camera.push(picture) {
-            Ok(Some(coded)) => coded,
+        let Filmed { mut frame, number, temporal } = match camera.push(picture) {
+            Ok(Some(filmed)) => filmed,
             Ok(None) => return,
             Err(CodecError::Library { codec, code }) => {
                 self.fail(Failure::Codec(format!("{codec} failed with code {code}")));
@@ -242,6 +242,7 @@ impl Call {
                 end: index == last,
                 key: frame.key,
                 frame_number: number,
+                temporal,
                 ..dd::Facts::default()
             };
             let ext = Extensions { dd: Some(camera.descriptor.write(&facts)), ..Extensions::default() };
@@ -392,7 +393,7 @@ impl Call {
             // Headers are a few percent of a video packet, and an encoder overshoots now and then. What is lost is
             // sent again until it comes.
             let copies = self.path.copies().permille;
-            camera.adapt(now, left.permille(900), copies);
+            camera.adapt(now, left.permille(900), copies, self.path.lost());
             // Pictures beside all else, with their copies and what the encoder leaves free.
             let whole = estimate.saturating_sub(left) + camera.wanted().permille(copies * 10 / 9);
             self.path.want(if self.video_muted { Wanted::Enough } else { Wanted::More(whole) });

@@ -281,8 +281,13 @@ impl MediaPath {
 
     /// How often pictures are to be sent.
     pub(crate) fn copies(&self) -> Copies {
+        Copies::against(self.lost())
+    }
+
+    /// How many packets of a thousand the path loses, whatever is sent.
+    pub(crate) fn lost(&self) -> u32 {
         let lost = u32::from(self.losses.loss().permille);
-        Copies::against(self.own_losses.permille().map_or(lost, |own| own.min(lost)))
+        self.own_losses.permille().map_or(lost, |own| own.min(lost))
     }
 
     pub(crate) fn state(&self) -> bwe::State {

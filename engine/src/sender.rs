@@ -6,4 +6,4 @@ mod video;
 
 pub use audio::{AudioSender, Speaking};
 pub use ladder::Prefer;
-pub use video::VideoSender;
+pub use video::{Filmed, VideoSender};

@@ -78,8 +78,18 @@ pub(crate) fn frames(data: &[u8]) {
                     start: h264::is_start(&packet.payload),
                     end: packet.marker,
                     key: h264::is_key(&packet.payload),
+                    layer: None,
                 },
-                _ => frames::Facts { start: flags & 32 > 0, end: flags & 64 > 0, key: flags & 128 > 0 },
+                _ => frames::Facts {
+                    start: flags & 32 > 0,
+                    end: flags & 64 > 0,
+                    key: flags & 128 > 0,
+                    layer: Some(frames::Layer {
+                        number: u16::from(bytes[2]),
+                        temporal: flags & 3,
+                        discardable: flags & 3 == 2,
+                    }),
+                },
             };
             buffer.insert(now, packet, facts);
         }

@@ -3,13 +3,14 @@
 //! Why: a decoder that is given half a picture, or one whose predecessor is missing, shows garbage until the
 //! next key frame. So a picture leaves here only when all its packets are here and all pictures since the
 //! last key frame have left before it. While a missing packet may still be repaired the picture waits; once
-//! it cannot, the picture freezes, a key frame is asked for, and everything up to it is dropped.
+//! it cannot, the picture freezes, a key frame is asked for, and everything up to it is dropped. A picture that no other
+//! needs is waited for only until the next one is due.
 //!
 //! A whole picture is held until its date plus the fastest path plus a target, so that motion is even. The
 //! target comes from the same bill as sound's ([`crate::target`]), with a frozen picture cheaper than made-up
 //! sound.
 //!
-//! Not here: depacketisation and reading [`Facts`] (`transport`); temporal layers that may be left out.
+//! Not here: depacketisation and reading [`Facts`] (`transport`).
 
 use crate::arrival::{Arrivals, Continuity, Verdict, media_micros, transit};
 use crate::sync::Standing;
@@ -61,6 +62,19 @@ pub struct Facts {
     pub end: bool,
     /// Its picture needs no other to be decoded.
     pub key: bool,
+    /// Where its picture stands among the layers, if that is told.
+    pub layer: Option<Layer>,
+}
+
+/// A picture's place in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Counts pictures; wraps.
+    pub number: u16,
+    /// Temporal layer, 0 is the lowest.
+    pub temporal: u8,
+    /// No other picture needs it.
+    pub discardable: bool,
 }
 
 /// A whole picture, decodable if every one before it was decoded.
@@ -97,6 +111,8 @@ pub struct Stats {
     pub keys: u64,
     /// How often the picture froze because a frame was lost for good.
     pub freezes: u64,
+    /// Pictures left out that no other needs, because the next was due.
+    pub skipped: u64,
     /// Packets thrown away while waiting for a key frame, or because too many waited.
     pub dropped: u64,
     /// Delay above the fastest path that is aimed at now.
@@ -121,8 +137,9 @@ pub struct FrameBuffer {
     next: Option<SeqNo>,
     /// Nothing up to this packet is wanted any more.
     passed: Option<SeqNo>,
-    /// The date of the picture before.
+    /// The date and the place of the picture before.
     last_time: Option<MediaTime>,
+    last_layer: Option<Layer>,
     /// The gap that holds everything up: its first packet, and since when.
     gap: Option<(SeqNo, Timestamp)>,
     /// When that gap may turn out to be for good.
@@ -145,6 +162,7 @@ impl FrameBuffer {
             next: None,
             passed: None,
             last_time: None,
+            last_layer: None,
             gap: None,
             decided_at: None,
             continuity: Continuity::default(),
@@ -282,15 +300,54 @@ impl FrameBuffer {
                 self.gap = None;
                 return;
             }
+            let after = self.after_discardable(next);
+            let due = after.map(|(_, time)| self.due(now, time));
+            if let Some((first, _)) = after
+                && (due.is_some_and(|due| due <= now) || self.lost(now, next, &repairable))
+            {
+                self.drop_through(SeqNo(first.0.saturating_sub(1)));
+                self.next = Some(first);
+                self.gap = None;
+                self.stats.skipped += 1;
+                continue;
+            }
             // A whole key frame behind the gap ends the wait: the viewer loses less than by waiting on.
             if self.whole_key().is_none() {
                 if !self.lost(now, next, &repairable) {
+                    self.decided_at = [self.decided_at, due].into_iter().flatten().min();
                     return;
                 }
                 self.stats.freezes += 1;
             }
             self.freeze();
         }
+    }
+
+    /// The first packet and the date of the next whole picture, if all that is missing before it is one that no other needs.
+    fn after_discardable(&self, next: SeqNo) -> Option<(SeqNo, MediaTime)> {
+        let mut from = self.parts.range(next..);
+        let (seq, head) = from.next()?;
+        let (layer, before) = (head.facts.layer?, self.last_layer?);
+        let (after, missing_is_discardable) = if layer.number == before.number.wrapping_add(1) {
+            // Some of the missing one is here, and tells.
+            let after = from.find(|(_, part)| part.packet.time != head.packet.time)?;
+            (after, layer.discardable)
+        } else {
+            // Nothing of it is here. Between the lowest layer and the one above it, either way, lies one of the highest.
+            let between = !before.discardable && !layer.discardable && before.temporal != layer.temporal;
+            ((seq, head), between)
+        };
+        let (&first, part) = after;
+        let follows = part.facts.layer?.number == before.number.wrapping_add(2);
+        let whole = part.facts.start && self.whole(first).is_some();
+        (missing_is_discardable && follows && whole).then_some((first, part.packet.time))
+    }
+
+    /// When a picture is to be shown.
+    fn due(&self, now: Timestamp, time: MediaTime) -> Timestamp {
+        let base = self.arrivals.base().unwrap_or_else(|| transit(now, time, self.config.clock_rate));
+        let due = base + self.stats.target.as_micros() as i64 + media_micros(time, self.config.clock_rate);
+        Timestamp::from_micros(due.max(0) as u64)
     }
 
     /// Whether a packet before or within the first picture from `next` on is gone for good.
@@ -364,6 +421,7 @@ impl FrameBuffer {
         while let Some(entry) = self.parts.first_entry().filter(|entry| *entry.key() <= last) {
             let part = entry.remove();
             if part.packet.seq >= first {
+                self.last_layer = part.facts.layer;
                 key |= part.facts.key;
                 packets.push(part.packet);
             }
@@ -383,8 +441,7 @@ impl FrameBuffer {
         let base = self.arrivals.base().unwrap_or(transit);
         self.target.on_arrival(transit, base, span, Coming::Picture);
         self.stats.target = self.target.delay().max(self.floor);
-        let due = base + self.stats.target.as_micros() as i64 + media_micros(time, self.config.clock_rate);
-        let due = Timestamp::from_micros(due.max(0) as u64).max(now);
+        let due = self.due(now, time).max(now);
         // Pictures leave in order, whatever their dates say.
         let show = self.ready.back().map_or(due, |before| due.max(before.show));
         self.ready.push_back(Frame { time, key, packets, complete, show });
@@ -422,6 +479,7 @@ impl FrameBuffer {
         self.next = None;
         self.passed = None;
         self.last_time = None;
+        self.last_layer = None;
         self.gap = None;
         self.decided_at = None;
         self.arrivals = Arrivals::default();

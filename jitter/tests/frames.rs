@@ -7,7 +7,12 @@ use undertone_media::{MediaTime, Packet, SeqNo, Timestamp};
 /// A stream of pictures of three packets at 25 fps; each tenth is a key frame.
 fn part(seq: u64, at: Timestamp) -> (Packet, Facts) {
     let picture = seq / 3;
-    let facts = Facts { start: seq.is_multiple_of(3), end: seq % 3 == 2, key: picture.is_multiple_of(10) };
+    let facts = Facts {
+        start: seq.is_multiple_of(3),
+        end: seq % 3 == 2,
+        key: picture.is_multiple_of(10),
+        layer: None,
+    };
     let packet = Packet {
         seq: SeqNo(65_535 + seq),
         time: MediaTime((1 << 32) + picture * 3600),

@@ -113,7 +113,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert { seq, time, duration_ms, repaired, lbrr, dred_ms } => {
-                    let facts = Facts { start: lbrr, end: dred_ms.is_multiple_of(2), key: duration_ms.is_multiple_of(4) };
+                    let facts = Facts { start: lbrr, end: dred_ms.is_multiple_of(2), key: duration_ms.is_multiple_of(4), layer: None };
                     buffer.insert(now, packet(seq, time, now, repaired), facts);
                 }
                 Step::Pass { ms } => now += Duration::from_millis(ms),

@@ -353,7 +353,8 @@ impl DelayLoss {
     /// Less, because a queue stands.
     fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
         let (recent, longer) = (self.acked.recent(), self.acked.over(Duration::from_millis(500)));
-        let mut acked = if self.loss.inherent() > MANY_LOST { (recent + longer) / 2 } else { recent.min(longer) };
+        let mut acked =
+            if self.loss.inherent() > MANY_LOST { (recent + longer) / 2 } else { recent.min(longer) };
         if let Some(seen) = self.seen() {
             let over_all = self.acked.over(Duration::from_secs(1));
             if standing.queue > CHANGED_QUEUE_MICROS && over_all < seen.permille(CHANGED_PERMILLE) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use undertone_codec::CodecError;
 use undertone_codec::h264::Decoder;
-use undertone_jitter::frames::{Config, Facts, FrameBuffer};
+use undertone_jitter::frames::{Config, Facts, FrameBuffer, Layer};
 use undertone_media::{EncodedFrame, Kind, Timestamp, VideoFrame};
 use undertone_transport::payload::{dd, h264};
 use undertone_transport::rtp;
@@ -56,11 +56,17 @@ impl VideoReceiver {
         let Some(packet) = self.stream.receive(now, header, payload) else { return };
         let described = header.ext.dd.as_ref().and_then(|bytes| self.descriptors.parse(bytes.as_bytes()));
         let facts = match described {
-            Some(facts) => Facts { start: facts.start, end: facts.end, key: facts.key },
+            Some(facts) => {
+                let bytes = header.ext.dd.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
+                let discardable = self.descriptors.is_discardable(bytes);
+                let layer = Layer { number: facts.frame_number, temporal: facts.temporal, discardable };
+                Facts { start: facts.start, end: facts.end, key: facts.key, layer: Some(layer) }
+            }
             None => Facts {
                 start: h264::is_start(&packet.payload),
                 end: packet.marker,
                 key: h264::is_key(&packet.payload),
+                layer: None,
             },
         };
         self.buffer.insert(now, packet, facts);

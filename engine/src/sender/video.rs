@@ -40,6 +40,22 @@ const BACKLOG_MOST: Duration = Duration::from_millis(500);
 /// A key frame has so long to come before another takes its place for that.
 const KEY_SHOWS: Duration = Duration::from_secs(1);
 
+/// Where more of a thousand get lost, pictures come in so many layers: half of them then need no repair to go on, which is
+/// worth more than the bits that it costs. Once they do, they keep to it until they change their size.
+const LAYERS_ABOVE: u32 = 80;
+const LAYERS: u8 = 3;
+
+/// A coded picture on its way.
+#[derive(Debug)]
+pub struct Filmed {
+    /// The picture.
+    pub frame: EncodedFrame,
+    /// Counts those of the stream; wraps.
+    pub number: u16,
+    /// Its temporal layer.
+    pub temporal: u8,
+}
+
 /// Codes the camera's pictures at the rate that is left for them.
 pub struct VideoSender {
     /// The stream's numbers, memory and reports.
@@ -56,6 +72,8 @@ pub struct VideoSender {
     filmed: (usize, usize),
     taken: u32,
     quantiser: u32,
+    /// Of a thousand packets.
+    lost: u32,
     rate: Bitrate,
     paused: bool,
     key_wanted: bool,
@@ -91,6 +109,7 @@ impl VideoSender {
             filmed,
             taken: 0,
             quantiser: 0,
+            lost: 0,
             rate,
             paused: false,
             key_wanted: true,
@@ -108,7 +127,7 @@ impl VideoSender {
     ///
     /// # Errors
     /// `CodecError` if the picture has a size that cannot be coded: the caller's fault.
-    pub fn push(&mut self, frame: &VideoFrame) -> Result<Option<(EncodedFrame, u16)>, CodecError> {
+    pub fn push(&mut self, frame: &VideoFrame) -> Result<Option<Filmed>, CodecError> {
         if self.paused {
             return Ok(None);
         }
@@ -137,20 +156,21 @@ impl VideoSender {
         let number = self.frame_number;
         self.frame_number = number.wrapping_add(1);
         let captured = frame.captured;
-        Ok(Some((
-            EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data },
-            number,
-        )))
+        let frame = EncodedFrame { kind: Kind::Video, time, captured, key: coded.key, data: coded.data };
+        Ok(Some(Filmed { frame, number, temporal: coded.temporal }))
     }
 
     /// Codes a picture in the size of the ladder's rung: in a new one with another encoder, which begins with a key frame.
     fn encode(&mut self, frame: &VideoFrame, key: bool) -> Result<Option<Coded>, CodecError> {
-        let wanted = coded(&self.ladder, self.filmed, self.config.fps, self.rate);
+        let mut wanted = coded(&self.ladder, self.filmed, self.config.fps, self.rate);
+        wanted.temporal_layers = if self.lost > LAYERS_ABOVE { LAYERS } else { 1 };
         let fits = |coded: &EncoderConfig| (coded.width, coded.height, coded.fps);
-        if self.frames > 0 && fits(&wanted) == fits(&self.coded) {
+        let enough = wanted.temporal_layers <= self.coded.temporal_layers;
+        if self.frames > 0 && fits(&wanted) == fits(&self.coded) && enough {
             let picture = self.scaler.fit(frame, wanted.width, wanted.height);
             return self.encoder.encode(&picture, key);
         }
+        self.descriptor = dd::Writer::new(wanted.temporal_layers);
         self.coded = wanted;
         let (width, height) = (self.coded.width, self.coded.height);
         let mut blur = 1;
@@ -200,8 +220,10 @@ impl VideoSender {
         self.limit = Some((now, rate.permille(LIMIT_PERMILLE)));
     }
 
-    /// Sets the rate that is left for pictures, each of which is sent so often on average, in thousandths.
-    pub fn adapt(&mut self, now: Timestamp, left: Bitrate, sends: u64) {
+    /// Sets the rate that is left for pictures, each of which is sent so often on average, in thousandths, on a path that
+    /// loses so many packets of a thousand.
+    pub fn adapt(&mut self, now: Timestamp, left: Bitrate, sends: u64, lost: u32) {
+        self.lost = lost;
         self.limit = self.limit.filter(|(told, _)| now.since(*told) < LIMIT_HOLDS);
         let limited = |rate: Bitrate| self.limit.map_or(rate, |(_, limit)| rate.min(limit));
         // Copies alone are no reason to pause: with nothing but speech on it, a path never shows that it carries more.
@@ -278,7 +300,7 @@ mod tests {
 
     fn key(camera: &mut VideoSender, ms: u64) -> bool {
         let picture = VideoFrame::black(64, 64, at(ms));
-        camera.push(&picture).unwrap().is_some_and(|(frame, _)| frame.key)
+        camera.push(&picture).unwrap().is_some_and(|filmed| filmed.frame.key)
     }
 
     #[test]
@@ -321,9 +343,9 @@ mod tests {
     #[test]
     fn copies_alone_pause_nothing() {
         let mut camera = camera();
-        camera.adapt(at(1_000), Bitrate::from_kbps(120), 3_000);
+        camera.adapt(at(1_000), Bitrate::from_kbps(120), 3_000, 0);
         assert_eq!(camera.rate(), LEAST_RATE);
-        camera.adapt(at(1_000), Bitrate::from_kbps(50), 1_000);
+        camera.adapt(at(1_000), Bitrate::from_kbps(50), 1_000, 0);
         assert_eq!(camera.rate(), Bitrate::ZERO);
     }
 
@@ -332,12 +354,12 @@ mod tests {
         let mut camera = camera();
         let free = Bitrate::from_kbps(800);
         camera.limit(at(1_000), Bitrate::from_kbps(300));
-        camera.adapt(at(2_000), free, 1_000);
+        camera.adapt(at(2_000), free, 1_000, 0);
         assert_eq!(camera.rate(), Bitrate::from_kbps(270));
         camera.limit(at(4_000), Bitrate::from_kbps(200));
-        camera.adapt(at(7_900), free, 1_000);
+        camera.adapt(at(7_900), free, 1_000, 0);
         assert_eq!(camera.rate(), Bitrate::from_kbps(180));
-        camera.adapt(at(8_000), free, 1_000);
+        camera.adapt(at(8_000), free, 1_000, 0);
         assert_eq!(camera.rate(), free);
     }
 }

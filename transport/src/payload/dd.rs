@@ -111,9 +111,23 @@ struct Structure {
     chains: u8,
     /// Spatial and temporal layer of each template.
     layers: Vec<(u8, u8)>,
+    /// Nothing needs frames of this template.
+    discardable: Vec<bool>,
 }
 
 impl Parser {
+    /// Whether nothing else is decoded with the help of the packet's frame: for every decode target it is absent or
+    /// discardable. Unknown means no.
+    pub fn is_discardable(&self, descriptor: &[u8]) -> bool {
+        let template = descriptor.first().map(|byte| byte & 0x3f);
+        let structure = self.structure.as_ref();
+        let found = template.zip(structure).and_then(|(template, structure)| {
+            let index = (template + 64 - structure.template_offset) % 64;
+            structure.discardable.get(usize::from(index))
+        });
+        found.copied().unwrap_or(false)
+    }
+
     /// The facts of one packet; `None` if the descriptor is malformed, or refers to a structure not seen.
     pub fn parse(&mut self, descriptor: &[u8]) -> Option<Facts> {
         let mut bits = BitReader { bytes: descriptor, at: 0 };
@@ -162,8 +176,11 @@ impl Structure {
                 return None;
             }
         }
-        for _ in 0..layers.len() * usize::from(decode_targets) {
-            bits.take(2)?;
+        let mut discardable = vec![true; layers.len()];
+        for discardable in &mut discardable {
+            for _ in 0..decode_targets {
+                *discardable &= bits.take(2)? <= 1;
+            }
         }
         for _ in &layers {
             while bits.flag()? {
@@ -184,7 +201,7 @@ impl Structure {
                 bits.take(32)?; // a width and a height
             }
         }
-        Some(Structure { template_offset, decode_targets, chains, layers })
+        Some(Structure { template_offset, decode_targets, chains, layers, discardable })
     }
 
     /// What a frame says for itself instead of its template; `None` if it is cut.
