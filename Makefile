@@ -63,10 +63,8 @@ bench-onset: bench-python
 	@target/venv/bin/python bench/onset.py
 
 # The README's rows about pictures.
-bench-pictures:
-	@scripts/setup build
-	@$(CARGO) build --release -p undertone-cli
-	@python3 bench/pictures.py
+bench-pictures: bench-python
+	@target/venv/bin/python bench/pictures.py
 
 # docs/congestion.md.
 bench-congestion:

@@ -180,3 +180,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pictures_of_the_highest_layer_may_be_left_out() {
+    let config = EncoderConfig { temporal_layers: 3, skip_frames: false, ..Default::default() };
+    let mut encoder = Encoder::new(config).unwrap();
+    let coded = encode(&mut encoder, (640, 360), 0, 60);
+    let layers: Vec<u8> = coded.iter().take(9).map(|(_, coded)| coded.temporal).collect();
+    assert_eq!(layers, [0, 2, 1, 2, 0, 2, 1, 2, 0]);
+    for most in [1, 0] {
+        let mut decoder = Decoder::new();
+        for (n, picture) in coded.iter().filter(|(_, coded)| coded.temporal <= most) {
+            let shown = decoder.decode(&picture.data, at(*n)).unwrap().expect("a picture");
+            assert_eq!(read_number(&shown), Some(*n), "of layers up to {most}");
+        }
+    }
+}
+
+#[test]
+fn what_is_coarse_says_so() {
+    let quantiser = |kbps| {
+        let config = EncoderConfig { bitrate: Bitrate::from_kbps(kbps), ..Default::default() };
+        let mut encoder = Encoder::new(config).unwrap();
+        assert_eq!(encoder.quantiser(), 0, "before the first");
+        encode(&mut encoder, (640, 360), 0, 60);
+        encoder.quantiser()
+    };
+    let (coarse, fine) = (quantiser(100), quantiser(2_000));
+    assert!(fine > 0 && coarse > fine + 5, "{coarse} {fine}");
+}

@@ -59,6 +59,12 @@
 // until it carries music again, and UT_EVENT_SENDING tells.
 #define UT_MUSIC 2
 
+// For ut_options.video_prefer: motion. Pictures become smaller, as faces may.
+#define UT_SMOOTH 1
+
+// Detail. They become fewer, as those of a screen or a page may.
+#define UT_CLEAR 2
+
 // What came of it. Codes keep their numbers for ever; new ones may come.
 enum ut_result
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -159,7 +165,7 @@ typedef struct ut_options {
   uint32_t video_height;
   // Pictures a second. Default 30.
   uint32_t video_fps;
-  // The most that pictures may take, in kbit/s. Default 1500.
+  // The most that pictures may take, in kbit/s. Default 1500 up to 640×360, 2500 up to 1280×720, 4000 above.
   uint32_t video_max_kbps;
   // How much of the processor coding and decoding speech may take: UT_EFFORT_LOW, UT_EFFORT_MEDIUM or
   // UT_EFFORT_HIGH. Default medium.
@@ -170,6 +176,8 @@ typedef struct ut_options {
   uint32_t sound;
   // Samples a second of what is pushed and pulled: 16000 or 48000. Default 16000, for music 48000.
   uint32_t sample_rate;
+  // What our pictures keep longest where the path carries few bits: UT_SMOOTH or UT_CLEAR. Default smooth.
+  uint32_t video_prefer;
 } ut_options;
 
 // A picture, planar YUV 4:2:0 (I420).

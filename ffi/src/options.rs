@@ -209,6 +209,7 @@ unsafe fn read_sized(options: *const ut_options) -> Result<ut_options, ut_result
         dtx: 0,
         sound: 0,
         sample_rate: 0,
+        video_prefer: 0,
     };
     let known = size.min(size_of::<ut_options>());
     // SAFETY: both sides hold `known` bytes; every bit pattern is a value of these integers and pointers.

@@ -85,6 +85,7 @@ proptest! {
         let mut parser = dd::Parser::default();
         for descriptor in &descriptors {
             parser.parse(descriptor);
+            parser.is_discardable(descriptor);
         }
     }
 }
@@ -126,6 +127,21 @@ fn a_descriptor_is_small_and_fits_the_one_byte_form_of_extensions() {
     assert_eq!(sizes, [8, 10, 12]);
     let delta = Facts { start: true, end: true, ..Facts::default() };
     assert_eq!(dd::Writer::new(3).write(&delta).as_bytes().len(), 3);
+}
+
+#[test]
+fn only_the_highest_of_several_layers_is_discardable() {
+    for (layers, expected) in [(1, &[false][..]), (2, &[false, true]), (3, &[false, false, true])] {
+        let writer = dd::Writer::new(layers);
+        let mut parser = dd::Parser::default();
+        let facts = |temporal| Facts { start: true, temporal, ..Facts::default() };
+        let early = writer.write(&facts(layers - 1));
+        assert!(!parser.is_discardable(early.as_bytes()), "before the structure is known");
+        parser.parse(writer.write(&Facts { key: true, ..facts(0) }).as_bytes());
+        let told: Vec<bool> =
+            (0..layers).map(|layer| parser.is_discardable(writer.write(&facts(layer)).as_bytes())).collect();
+        assert_eq!(told, expected, "{layers} layers");
+    }
 }
 
 #[test]

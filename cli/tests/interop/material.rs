@@ -47,6 +47,7 @@ impl Material {
             fps: 30,
             bitrate: Bitrate::from_kbps(400),
             skip_frames: false,
+            ..Default::default()
         };
         let mut encoder = h264::Encoder::new(config).expect("an H.264 encoder");
         let (pattern, first_number) = (Pattern::new(320, 180), first_number_of(voice));

@@ -128,6 +128,11 @@ impl VideoSender {
     /// # Errors
     /// `CodecError` if the picture has a size that cannot be coded: the caller's fault.
     pub fn push(&mut self, frame: &VideoFrame) -> Result<Option<Filmed>, CodecError> {
+        let (width, height) = (frame.width, frame.height);
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) || frame.data.len() != width * height * 3 / 2
+        {
+            return Err(CodecError::ApiMisuse("a picture is I420 with even sides"));
+        }
         if self.paused {
             return Ok(None);
         }
@@ -136,18 +141,17 @@ impl VideoSender {
         if left_out {
             return Ok(None);
         }
-        self.filmed = (frame.width, frame.height);
+        self.filmed = (width, height);
         let key_due = self.last_key.is_none_or(|last| frame.captured.since(last) >= KEY_PAUSE);
         let Some(coded) = self.encode(frame, self.key_wanted && key_due)? else { return Ok(None) };
         self.quantiser = self.encoder.quantiser();
-        if !coded.key {
-            let size = DataSize::from_bytes(coded.data.len() as u64);
-            self.ladder.on_picture(self.quantiser, size, self.coded.width * self.coded.height);
-        }
+        let size = DataSize::from_bytes(coded.data.len() as u64);
         if coded.key {
             self.key_wanted = false;
             self.last_key = Some(frame.captured);
-            self.key_size = DataSize::from_bytes(coded.data.len() as u64);
+            self.key_size = size;
+        } else {
+            self.ladder.on_picture(self.quantiser, size, self.coded.width * self.coded.height);
         }
         self.frames += 1;
         self.keys += u64::from(coded.key);
@@ -361,5 +365,73 @@ mod tests {
         assert_eq!(camera.rate(), Bitrate::from_kbps(180));
         camera.adapt(at(8_000), free, 1_000, 0);
         assert_eq!(camera.rate(), free);
+    }
+
+    fn coded(camera: &mut VideoSender, from: u64, pictures: u64) -> Vec<Filmed> {
+        let pattern = undertone_codec::pattern::Pattern::new(640, 360);
+        let taken = (from..from + pictures).map(|n| pattern.frame(n as u32, at(1_000 + n * 33)));
+        taken.filter_map(|picture| camera.push(&picture).unwrap()).collect()
+    }
+
+    fn large(rate: u64) -> VideoSender {
+        let stream = SendStream::new(SendConfig::new(Ssrc(1), 102, 90_000, 1));
+        VideoSender::new(stream, VideoConfig::default(), Bitrate::from_kbps(rate)).unwrap()
+    }
+
+    #[test]
+    fn the_size_follows_the_rate_with_a_key_frame() {
+        let mut camera = large(100);
+        coded(&mut camera, 0, 30);
+        let small = camera.coding();
+        assert!(small.height < 360, "{small:?}");
+        let mut keys = 0;
+        for n in 30..150 {
+            camera.adapt(at(1_000 + n * 33), Bitrate::from_kbps(1_500), 1_000, 0);
+            keys += coded(&mut camera, n, 1).iter().filter(|filmed| filmed.frame.key).count();
+        }
+        assert_eq!((camera.coding().height, keys), (360, 1), "in one step");
+    }
+
+    #[test]
+    fn a_picture_that_is_none_is_refused_and_forgotten() {
+        let mut camera = large(500);
+        let mut picture = VideoFrame::black(640, 360, at(1_000));
+        picture.data.pop();
+        assert!(camera.push(&picture).is_err());
+        assert!(camera.push(&VideoFrame::black(8, 8, at(1_010))).is_err(), "too small for any encoder");
+        assert!(camera.push(&VideoFrame::black(640, 360, at(1_033))).unwrap().is_some());
+        assert!(
+            camera.push(&VideoFrame::black(320, 180, at(1_066))).unwrap().is_some(),
+            "another size is none"
+        );
+    }
+
+    #[test]
+    fn losses_bring_layers_and_their_end_no_key_frame() {
+        let mut camera = large(500);
+        let layers = |filmed: &[Filmed]| filmed.iter().map(|it| it.temporal).max();
+        assert_eq!(layers(&coded(&mut camera, 0, 10)), Some(0));
+        camera.adapt(at(1_400), Bitrate::from_kbps(500), 1_000, 200);
+        let lossy = coded(&mut camera, 10, 10);
+        assert!(lossy[0].frame.key && layers(&lossy) == Some(2));
+        camera.adapt(at(1_800), Bitrate::from_kbps(500), 1_000, 0);
+        let after = coded(&mut camera, 20, 10);
+        assert!(layers(&after) == Some(2) && after.iter().all(|filmed| !filmed.frame.key));
+    }
+
+    #[test]
+    fn a_first_picture_takes_no_longer_than_it_may() {
+        // Noise is the worst there is; blurred, little is left of it.
+        let mut state = 1u32;
+        let mut picture = VideoFrame::black(640, 360, at(1_000));
+        for sample in &mut picture.data {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *sample = (state >> 24) as u8;
+        }
+        let size = |blurred: bool| {
+            let mut camera = large(if blurred { 300 } else { 100_000 });
+            camera.push(&picture).unwrap().unwrap().frame.data.len()
+        };
+        assert!(size(true) * 3 < size(false));
     }
 }
