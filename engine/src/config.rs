@@ -51,11 +51,11 @@ impl Default for VideoConfig {
 impl VideoConfig {
     /// Pictures of a size and so many a second, with the bits that they need to look good.
     pub fn new(width: usize, height: usize, fps: u32) -> VideoConfig {
-        let max_bitrate = match width * height {
-            ..=230_400 => Bitrate::from_kbps(1_500),
-            ..=921_600 => Bitrate::from_kbps(2_500),
-            _ => Bitrate::from_kbps(4_000),
-        };
+        let max_bitrate = Bitrate::from_kbps(match width * height {
+            pixels if pixels <= 640 * 360 => 1_500,
+            pixels if pixels <= 1280 * 720 => 2_500,
+            _ => 4_000,
+        });
         VideoConfig { width, height, fps, max_bitrate, prefer: Prefer::default() }
     }
 }

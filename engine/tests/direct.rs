@@ -10,8 +10,13 @@ use undertone_sim::world::{NodeId, World};
 use undertone_transport::dtls::{Certificate, Crypto};
 
 const STEP: Duration = Duration::from_millis(10);
-const VIDEO: VideoConfig =
-    VideoConfig { width: 320, height: 180, fps: 25, max_bitrate: undertone_media::Bitrate::from_kbps(400) };
+const VIDEO: VideoConfig = VideoConfig {
+    width: 320,
+    height: 180,
+    fps: 25,
+    max_bitrate: undertone_media::Bitrate::from_kbps(400),
+    prefer: undertone_engine::Prefer::Smooth,
+};
 
 /// Two ends and what they have told.
 struct Pair {
