@@ -165,8 +165,8 @@ const GROWTH_FIRST: u64 = 2000;
 const GROWTH_ASKED: u64 = 250;
 /// Where more than this, of a thousand, gets lost, a queue is seen too late for that.
 const MANY_LOST: u64 = 50;
-/// Where so many get lost, pictures and their repairs come by fits and starts: what comes in a short time says little less
-/// than what comes in a longer one, and a queue that has drained since the last cut is a new one.
+/// Where so many get lost, pictures and their repairs come by fits and starts: a queue that has drained since the last cut is
+/// a new one.
 const GAPPY: u64 = 150;
 /// Near the rate at which the path was full, growth is so much a second, whoever it is: flows that share it come to even
 /// parts, as small ones gain as much as large ones between two cuts by shares. Small rates grow by a tenth at most.
@@ -355,9 +355,7 @@ impl DelayLoss {
 
     /// Less, because a queue stands.
     fn cut_for_delay(&mut self, now: Timestamp, standing: Standing) {
-        let (recent, longer) = (self.acked.recent(), self.acked.over(Duration::from_millis(500)));
-        let gappy = self.loss.inherent() >= GAPPY;
-        let mut acked = if gappy { (recent + longer) / 2 } else { recent.min(longer) };
+        let mut acked = self.acked.recent().min(self.acked.over(Duration::from_millis(500)));
         if let Some(seen) = self.seen() {
             let over_all = self.acked.over(Duration::from_secs(1));
             if standing.queue > CHANGED_QUEUE_MICROS && over_all < seen.permille(CHANGED_PERMILLE) {
@@ -393,7 +391,7 @@ impl DelayLoss {
         let found = (standing.queue - standing.noise).max(standing.newest - standing.threshold);
         let keep = 1000 - (found * 1000 / DRAIN_MICROS).clamp(CUT_LEAST, CUT_MOST) as u64;
         // What the path loses by itself it need not carry, if it loses it before. If the queue stands still, it does not.
-        let stands = !(gappy && self.drained);
+        let stands = self.loss.inherent() < GAPPY || !self.drained;
         let again = stands && self.queue_cut.is_some_and(|at| now.since(at) < CUT_AGAIN);
         let own = if again { 0 } else { self.loss.inherent().min(500) };
         let carries = acked * 1000 / (1000 - own);

@@ -42,7 +42,7 @@ const KEY_SHOWS: Duration = Duration::from_secs(1);
 
 /// Where more of a thousand get lost, pictures come in so many layers: half of them then need no repair to go on, which is
 /// worth more than the bits that it costs. Once they do, they keep to it until they change their size.
-const LAYERS_ABOVE: u32 = 80;
+const LAYERS_ABOVE: u32 = 280;
 const LAYERS: u8 = 3;
 
 /// A coded picture on its way.
@@ -411,7 +411,7 @@ mod tests {
         let mut camera = large(500);
         let layers = |filmed: &[Filmed]| filmed.iter().map(|it| it.temporal).max();
         assert_eq!(layers(&coded(&mut camera, 0, 10)), Some(0));
-        camera.adapt(at(1_400), Bitrate::from_kbps(500), 1_000, 200);
+        camera.adapt(at(1_400), Bitrate::from_kbps(500), 1_000, 400);
         let lossy = coded(&mut camera, 10, 10);
         assert!(lossy[0].frame.key && layers(&lossy) == Some(2));
         camera.adapt(at(1_800), Bitrate::from_kbps(500), 1_000, 0);
